@@ -1,0 +1,197 @@
+"""CloudEvents 1.0 over Kafka: binary mode written, binary and structured mode read.
+
+Source: CloudEvents Kafka protocol binding 1.0.2; correlation extension; W3C Trace Context.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Final, cast
+
+import orjson
+
+from headrace.errors import UndecodableEvent
+
+SPEC_VERSION: Final = "1.0"
+JSON: Final = "application/json"
+PROTOBUF: Final = "application/x-protobuf"
+
+_TRACEPARENT = re.compile(r"^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$")
+_REQUIRED: Final = ("id", "source", "type")
+
+Headers = Sequence[tuple[str, bytes]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Envelope:
+    """Everything a CloudEvent says besides its data.
+
+    `source` + `id` identify the event; `sequence` is the relay's number, comparable as text
+    within one source; `key` is the Kafka record key.
+    """
+
+    id: str
+    source: str
+    type: str
+    time: datetime
+    subject: str | None = None
+    key: str | None = None
+    correlation_id: str | None = None
+    causation_id: str | None = None
+    sequence: str | None = None
+    data_schema: str | None = None
+    content_type: str = JSON
+    traceparent: str | None = None
+    tracestate: str | None = None
+    extensions: Mapping[str, str] = field(default_factory=dict)
+
+
+_ATTRIBUTES: Final[Mapping[str, str]] = {
+    "id": "id",
+    "source": "source",
+    "type": "type",
+    "subject": "subject",
+    "partitionkey": "key",
+    "correlationid": "correlation_id",
+    "causationid": "causation_id",
+    "sequence": "sequence",
+    "dataschema": "data_schema",
+}
+
+
+def encode_headers(envelope: Envelope) -> list[tuple[str, bytes]]:
+    """Headers of a binary mode record: every attribute as UTF-8 `ce_<name>`."""
+    headers = [
+        ("ce_specversion", SPEC_VERSION.encode()),
+        ("ce_time", format_time(envelope.time).encode()),
+        ("content-type", envelope.content_type.encode()),
+    ]
+    for attribute, name in _ATTRIBUTES.items():
+        value = getattr(envelope, name)
+        if value is not None:
+            headers.append((f"ce_{attribute}", str(value).encode()))
+    headers.extend((f"ce_{name}", text.encode()) for name, text in envelope.extensions.items())
+    if envelope.traceparent:
+        headers.append(("traceparent", envelope.traceparent.encode()))
+    if envelope.tracestate:
+        headers.append(("tracestate", envelope.tracestate.encode()))
+    return headers
+
+
+def decode_record(
+    headers: Iterable[tuple[str, bytes]], key: bytes | None, value: bytes | None
+) -> tuple[Envelope, bytes]:
+    """Envelope and data bytes of one Kafka record.
+
+    Raises UndecodableEvent naming the header or attribute that is missing or malformed.
+    """
+    texts = _texts(headers)
+    content_type = texts.get("content-type", "")
+    if content_type.lower().startswith("application/cloudevents"):
+        return _decode_structured(key, value, texts)
+    if texts.get("ce_specversion") != SPEC_VERSION:
+        came = texts.get("ce_specversion")
+        raise UndecodableEvent(f"header ce_specversion: expected '{SPEC_VERSION}', got {came!r}")
+    attributes = {name[3:]: text for name, text in texts.items() if name.startswith("ce_")}
+    return _envelope(attributes, key, content_type or JSON, texts), value or b""
+
+
+def format_time(moment: datetime) -> str:
+    """RFC 3339 in UTC, microseconds kept."""
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def _texts(headers: Iterable[tuple[str, bytes]]) -> dict[str, str]:
+    texts: dict[str, str] = {}
+    for name, raw in headers:
+        lower = name.lower()
+        if not (lower.startswith("ce_") or lower in _PLAIN_HEADERS):
+            continue
+        try:
+            texts[lower] = raw.decode()
+        except UnicodeDecodeError as error:
+            raise UndecodableEvent(f"header {name}: not UTF-8 ({error.reason})") from error
+    return texts
+
+
+_PLAIN_HEADERS: Final = frozenset({"content-type", "traceparent", "tracestate"})
+
+
+def _decode_structured(
+    key: bytes | None, value: bytes | None, texts: Mapping[str, str]
+) -> tuple[Envelope, bytes]:
+    try:
+        document = orjson.loads(value or b"")
+    except orjson.JSONDecodeError as error:
+        raise UndecodableEvent(f"structured event: body is not JSON ({error})") from error
+    if not isinstance(document, dict):
+        raise UndecodableEvent("structured event: body is not a JSON object")
+    if document.get("specversion") != SPEC_VERSION:
+        came = document.get("specversion")
+        raise UndecodableEvent(f"specversion: expected '{SPEC_VERSION}', got {came!r}")
+    attributes = {
+        str(name): str(member)
+        for name, member in document.items()
+        if name not in {"data", "data_base64"} and member is not None
+    }
+    content_type = str(document.get("datacontenttype", JSON))
+    return _envelope(attributes, key, content_type, texts), _structured_data(document)
+
+
+def _structured_data(document: Mapping[str, object]) -> bytes:
+    if "data_base64" in document:
+        try:
+            return base64.b64decode(str(document["data_base64"]), validate=True)
+        except (binascii.Error, ValueError) as error:
+            raise UndecodableEvent(f"data_base64: not base64 ({error})") from error
+    return orjson.dumps(document.get("data"))
+
+
+def _envelope(
+    attributes: Mapping[str, str], key: bytes | None, content_type: str, texts: Mapping[str, str]
+) -> Envelope:
+    for name in _REQUIRED:
+        if not attributes.get(name):
+            raise UndecodableEvent(f"attribute {name}: missing or empty")
+    traceparent = texts.get("traceparent") or attributes.get("traceparent")
+    known = {*_ATTRIBUTES, "specversion", "time", "datacontenttype"}
+    return Envelope(
+        id=attributes["id"],
+        source=attributes["source"],
+        type=attributes["type"],
+        time=_time(attributes.get("time")),
+        subject=attributes.get("subject"),
+        key=_key(key, attributes),
+        correlation_id=attributes.get("correlationid"),
+        causation_id=attributes.get("causationid"),
+        sequence=attributes.get("sequence"),
+        data_schema=attributes.get("dataschema"),
+        content_type=content_type,
+        traceparent=traceparent if traceparent and _TRACEPARENT.match(traceparent) else None,
+        tracestate=texts.get("tracestate"),
+        extensions={name: text for name, text in attributes.items() if name not in known},
+    )
+
+
+def _key(key: bytes | None, attributes: Mapping[str, str]) -> str | None:
+    if key is None:
+        return attributes.get("partitionkey")
+    try:
+        return key.decode()
+    except UnicodeDecodeError as error:
+        raise UndecodableEvent(f"record key: not UTF-8 ({error.reason})") from error
+
+
+def _time(text: str | None) -> datetime:
+    if text is None:
+        return datetime.now(UTC)
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise UndecodableEvent(f"attribute time: not RFC 3339 ({text!r})") from error
+    return moment if moment.tzinfo else cast("datetime", moment.replace(tzinfo=UTC))

@@ -1,0 +1,100 @@
+"""Events of the registry: datasets, model versions, promotions."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from headrace.events.base import Digest, EventData, FileRef, Moment, Name, Part
+
+
+class DatasetVersionCreated(EventData):
+    """A dataset has a new version; a version is an ordered list of immutable segments."""
+
+    dataset: Name
+    version: int = Field(ge=1)
+    digest: Digest
+    parent_version: int | None = None
+    rows: int = Field(ge=0)
+    segments: int = Field(ge=1, description="Segments in the whole version")
+    origin: Literal["upload", "labelled"]
+    model: Name | None = Field(default=None, description="Model whose predictions it holds")
+    labelled_through: Moment | None = Field(
+        default=None, description="Every label observed up to here is in (event time)"
+    )
+
+
+class ModelVersionCreated(EventData):
+    """A model version exists; its files and digests never change."""
+
+    model: Name
+    version: int = Field(ge=1)
+    source: str
+    run_id: str | None = None
+    digest: Digest | None = Field(default=None, description="Of the file manifest; None: unverified")
+    files: list[FileRef] = Field(default_factory=list)
+    tags: dict[str, str] = Field(default_factory=dict)
+
+
+class MetricPair(Part):
+    """One metric of both models on the same rows."""
+
+    metric: Name
+    champion: float | None = None
+    challenger: float
+    higher_is_better: bool
+
+
+class GateEvidence(Part):
+    """What the gate judged: both models on the same labelled dataset version."""
+
+    dataset: Name
+    dataset_version: int
+    dataset_digest: Digest
+    rows: int = Field(ge=0)
+    champion_version: int | None = None
+    metrics: list[MetricPair]
+    passed: bool
+    reasons: list[str] = Field(default_factory=list, description="Why it did not pass")
+
+
+class PromotionRequested(EventData):
+    """Somebody asks that a version take an alias; serving may prove and warm it already."""
+
+    request_id: Name
+    model: Name
+    version: int = Field(ge=1)
+    alias: Name = "champion"
+    requested_by: Name
+    digest: Digest
+    files: list[FileRef]
+    champion_version: int | None = None
+
+
+class PromotionDecided(EventData):
+    """A promotion request was decided."""
+
+    request_id: Name
+    model: Name
+    version: int = Field(ge=1)
+    alias: Name = "champion"
+    outcome: Literal["approved", "rejected", "waiting"]
+    automatic: bool
+    approver: str | None = None
+    reason: str = ""
+    evidence: GateEvidence | None = None
+
+
+class ModelPromoted(EventData):
+    """An alias points to a version now."""
+
+    model: Name
+    version: int = Field(ge=1)
+    alias: Name = "champion"
+    previous_version: int | None = None
+    cause: Literal["promotion", "rollback"]
+    request_id: str | None = None
+    digest: Digest
+    files: list[FileRef]
+    promoted_at: Moment

@@ -1,0 +1,134 @@
+"""Every topic, in one table: names, partitions, retention, and which group reads which.
+
+Topics are never created by a broker on its own; `headrace topics apply` makes them so, and
+`headrace topics check` says where a broker differs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+_HOUR: Final = 3_600_000
+_DAY: Final = 24 * _HOUR
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Topic:
+    """One Kafka topic as it must be.
+
+    `kind` decides what becomes of a record that keeps failing: entity topics keep the order of
+    a key, telemetry topics dead-letter the record and go on.
+    """
+
+    name: str
+    partitions: int
+    retention_ms: int
+    kind: Literal["entity", "telemetry", "dead_letter"] = "entity"
+    max_message_bytes: int = 8 * 1024 * 1024
+
+    @property
+    def config(self) -> dict[str, str]:
+        """Topic configuration as the broker spells it."""
+        return {
+            "cleanup.policy": "delete",
+            "retention.ms": str(self.retention_ms),
+            "max.message.bytes": str(self.max_message_bytes),
+        }
+
+
+TRACKING_INTAKE: Final = Topic(
+    name="tracking.run.intake.v1", partitions=3, retention_ms=_DAY, kind="telemetry"
+)
+TRACKING_RUNS: Final = Topic(name="tracking.run.events.v1", partitions=3, retention_ms=7 * _DAY)
+REGISTRY_MODELS: Final = Topic(
+    name="registry.model.events.v1", partitions=3, retention_ms=30 * _DAY
+)
+REGISTRY_DATASETS: Final = Topic(
+    name="registry.dataset.events.v1", partitions=3, retention_ms=30 * _DAY
+)
+ORCHESTRATOR_COMMANDS: Final = Topic(
+    name="orchestrator.run.commands.v1", partitions=3, retention_ms=14 * _DAY
+)
+ORCHESTRATOR_RUNS: Final = Topic(
+    name="orchestrator.pipeline-run.events.v1", partitions=3, retention_ms=14 * _DAY
+)
+ORCHESTRATOR_POLICY: Final = Topic(
+    name="orchestrator.retrain.events.v1", partitions=3, retention_ms=30 * _DAY
+)
+SERVING_LOG: Final = Topic(
+    name="serving.inference.log.v1", partitions=6, retention_ms=2 * _DAY, kind="telemetry"
+)
+SERVING_DEPLOYMENTS: Final = Topic(
+    name="serving.deployment.events.v1", partitions=3, retention_ms=30 * _DAY
+)
+MONITORING_LABELS: Final = Topic(
+    name="monitoring.label.intake.v1", partitions=6, retention_ms=7 * _DAY, kind="telemetry"
+)
+MONITORING_DATASETS: Final = Topic(
+    name="monitoring.dataset.events.v1", partitions=3, retention_ms=30 * _DAY
+)
+MONITORING_ALERTS: Final = Topic(
+    name="monitoring.alert.events.v1", partitions=3, retention_ms=30 * _DAY
+)
+
+TOPICS: Final[tuple[Topic, ...]] = (
+    TRACKING_INTAKE,
+    TRACKING_RUNS,
+    REGISTRY_MODELS,
+    REGISTRY_DATASETS,
+    ORCHESTRATOR_COMMANDS,
+    ORCHESTRATOR_RUNS,
+    ORCHESTRATOR_POLICY,
+    SERVING_LOG,
+    SERVING_DEPLOYMENTS,
+    MONITORING_LABELS,
+    MONITORING_DATASETS,
+    MONITORING_ALERTS,
+)
+
+GROUPS: Final[Mapping[str, tuple[Topic, ...]]] = {
+    "tracking.intake": (TRACKING_INTAKE,),
+    "registry.events": (
+        TRACKING_RUNS,
+        MONITORING_DATASETS,
+        ORCHESTRATOR_RUNS,
+        SERVING_DEPLOYMENTS,
+    ),
+    "orchestrator.events": (
+        ORCHESTRATOR_COMMANDS,
+        MONITORING_ALERTS,
+        REGISTRY_DATASETS,
+        REGISTRY_MODELS,
+    ),
+    "serving.events": (REGISTRY_MODELS,),
+    "monitoring.telemetry": (SERVING_LOG, MONITORING_LABELS),
+    "monitoring.events": (SERVING_DEPLOYMENTS,),
+}
+"""Consumer groups, `<service>.<lane>`, and the topics that each one reads."""
+
+
+def dead_letter_topic(group: str, topic: str) -> str:
+    """Where a group puts the records of a topic that it cannot handle."""
+    return f"{group}.{topic}.dlt"
+
+
+def all_topics() -> tuple[Topic, ...]:
+    """The declared topics and the dead-letter topics that follow from the groups."""
+    dead = tuple(
+        Topic(
+            name=dead_letter_topic(group, topic.name),
+            partitions=1,
+            retention_ms=30 * _DAY,
+            kind="dead_letter",
+        )
+        for group, topics in GROUPS.items()
+        for topic in topics
+    )
+    return TOPICS + dead
+
+
+def topic_named(name: str) -> Topic:
+    """The declared topic of that name; KeyError if it is not declared."""
+    return {topic.name: topic for topic in all_topics()}[name]
