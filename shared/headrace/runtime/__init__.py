@@ -1,0 +1,1 @@
+"""What services are built from. Users and steps import `headrace.client` and `headrace.pipelines`."""

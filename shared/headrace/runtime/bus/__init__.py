@@ -1,0 +1,19 @@
+"""The bus: events over Kafka with effects that happen exactly once in PostgreSQL."""
+
+from headrace.client.events import EventProducer as Publisher
+from headrace.runtime.bus.admin import apply_topics, check_topics
+from headrace.runtime.bus.bus import Bus
+from headrace.runtime.bus.model import Caller, Event, Subscription, Tx
+from headrace.runtime.bus.tail import Tail
+
+__all__ = [
+    "Bus",
+    "Caller",
+    "Event",
+    "Publisher",
+    "Subscription",
+    "Tail",
+    "Tx",
+    "apply_topics",
+    "check_topics",
+]

@@ -1,0 +1,138 @@
+"""The bus of one service: its transactions, its relay and its consumers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Final
+
+import asyncpg
+from aiokafka.errors import KafkaError
+from faststream.kafka import KafkaBroker
+
+from headrace.runtime.bus import outbox
+from headrace.runtime.bus.consumer import Consumer
+from headrace.runtime.bus.model import Caller, Subscription, Tx
+from headrace.runtime.bus.relay import Relay
+from headrace.runtime.telemetry import Log, Metrics
+
+_OFFSET_SECONDS: Final = 5.0
+_STALLED_SECONDS: Final = 30.0
+
+
+class Bus:
+    """Exactly-once effects over Kafka and PostgreSQL for one service."""
+
+    def __init__(
+        self,
+        *,
+        service: str,
+        instance: int,
+        kafka: str,
+        database_url: str,
+        pool: asyncpg.Pool,
+        metrics: Metrics,
+        log: Log,
+    ) -> None:
+        self._pool = pool
+        self._metrics = metrics
+        self._log = log
+        self._instance = instance
+        self._kafka = kafka
+        self._broker = KafkaBroker(
+            kafka, client_id=f"headrace-{service}", allow_auto_create_topics=False, logger=None
+        )
+        self._relay = Relay(
+            service=service, database_url=database_url, kafka=kafka, metrics=metrics, log=log
+        )
+        self.consumers: list[Consumer] = []
+        self.started = False
+
+    def subscribe(self, subscriptions: Sequence[Subscription]) -> None:
+        """Declare what this service consumes; before `run`."""
+        self.consumers.extend(
+            Consumer(
+                subscription=subscription,
+                broker=self._broker,
+                instance=self._instance,
+                pool=self._pool,
+                metrics=self._metrics,
+                log=self._log,
+                after_commit=self._relay.wake,
+            )
+            for subscription in subscriptions
+        )
+
+    @asynccontextmanager
+    async def transaction(self, caller: Caller | None = None) -> AsyncIterator[Tx]:
+        """State changes and events that commit together; nothing is sent before the commit."""
+        async with self._pool.acquire() as connection, connection.transaction():
+            tx = Tx(connection=connection, caller=caller or Caller.none())
+            yield tx
+            if tx.outgoing:
+                await outbox.insert(connection, tx.outgoing)
+        if tx.outgoing:
+            self._relay.wake()
+
+    async def run(self) -> None:
+        """Relay and consume until cancelled; in-flight transactions are finished or rolled back."""
+        relay = asyncio.create_task(self._relay.run(), name="relay")
+        consuming: list[asyncio.Task[None]] = []
+        try:
+            await self._start_broker()
+            consuming = [
+                asyncio.create_task(consumer.run(), name=consumer.group)
+                for consumer in self.consumers
+            ]
+            consuming.append(asyncio.create_task(self._publish_offsets(), name="offsets"))
+            await asyncio.gather(relay, *consuming)
+        finally:
+            await _cancel(consuming)
+            with contextlib.suppress(KafkaError, OSError, asyncio.CancelledError):
+                await self._broker.stop()
+            self._relay.finish()
+            await asyncio.wait({relay}, timeout=3)
+            await _cancel([relay])
+
+    def trouble(self) -> list[str]:
+        """Why this bus is not ready; empty when it is."""
+        if not self.started:
+            return ["kafka: not connected yet"]
+        now = asyncio.get_running_loop().time()
+        reasons = []
+        for consumer in self.consumers:
+            if consumer.out_of_log:
+                reasons.append(f"{consumer.group}: stored offset outside the log")
+            if consumer.paused:
+                reasons.append(f"{consumer.group}: paused by an operator")
+            elif consumer.last_poll is None or now - consumer.last_poll > _STALLED_SECONDS:
+                reasons.append(f"{consumer.group}: no poll for {_STALLED_SECONDS:.0f} s")
+        return reasons
+
+    async def _start_broker(self) -> None:
+        while True:
+            try:
+                await self._broker.start()
+            except (KafkaError, OSError) as why:
+                self._log.warning("kafka_unreachable", kafka=self._kafka, reason=repr(why))
+                with contextlib.suppress(KafkaError, OSError):
+                    await self._broker.stop()
+                await asyncio.sleep(0.5)
+            else:
+                self.started = True
+                return
+
+    async def _publish_offsets(self) -> None:
+        while True:
+            await asyncio.sleep(_OFFSET_SECONDS)
+            for consumer in self.consumers:
+                with contextlib.suppress(KafkaError):
+                    await consumer.publish_offsets()
+
+
+async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,155 @@
+"""What handlers see of the bus: events, the transaction, and who asked."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Generic, Self, TypeVar
+
+from headrace.events.contracts import Data, contract_of
+from headrace.events.envelope import Envelope, format_time
+from headrace.ids import new_id
+from headrace.runtime.db import Connection
+from headrace.tracing import next_hop
+
+DataT_co = TypeVar("DataT_co", bound=Data, covariant=True)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Event(Generic[DataT_co]):
+    """One event as it came: typed data, its envelope, and its place in the log."""
+
+    data: DataT_co
+    envelope: Envelope
+    topic: str
+    partition: int
+    offset: int
+
+    @property
+    def id(self) -> str:
+        """Event id; with the source it identifies the event."""
+        return self.envelope.id
+
+    @property
+    def time(self) -> datetime:
+        """When it happened by its producer's clock."""
+        return self.envelope.time
+
+    @property
+    def correlation_id(self) -> str:
+        """Loop turn that it belongs to; its own id where the producer gave none."""
+        return self.envelope.correlation_id or self.envelope.id
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Caller:
+    """What outside the bus caused a transaction: the chain that an API call continues."""
+
+    correlation_id: str
+    causation_id: str | None = None
+    traceparent: str | None = None
+
+    @classmethod
+    def of(cls, headers: Mapping[str, str]) -> Self:
+        """From HTTP headers `x-correlation-id`, `x-causation-id`, `traceparent`."""
+        return cls(
+            correlation_id=headers.get("x-correlation-id") or new_id(),
+            causation_id=headers.get("x-causation-id"),
+            traceparent=headers.get("traceparent"),
+        )
+
+    @classmethod
+    def none(cls) -> Self:
+        """The beginning of a chain."""
+        return cls(correlation_id=new_id())
+
+    @classmethod
+    def by(cls, event: Event[Data]) -> Self:
+        """Caused by an event."""
+        return cls(
+            correlation_id=event.correlation_id,
+            causation_id=event.id,
+            traceparent=event.envelope.traceparent,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outgoing:
+    """An event waiting for its commit; the relay adds source and sequence."""
+
+    id: str
+    topic: str
+    key: str
+    type: str
+    payload: bytes
+    headers: Mapping[str, str]
+
+
+@dataclass(slots=True)
+class Tx:
+    """A transaction: state changes on `connection` and emitted events commit together."""
+
+    connection: Connection
+    caller: Caller | None
+    outgoing: list[Outgoing] = field(default_factory=list)
+
+    def emit(
+        self,
+        data: Data,
+        *,
+        cause: Event[Any] | None = None,
+        correlation_id: str | None = None,
+        causation_id: str | None = None,
+        event_id: str | None = None,
+    ) -> str:
+        """Publish after the commit; returns the event id.
+
+        The cause is, in this order: what is given, the event being handled, the API's caller.
+        Lock the aggregate's row before, so that order in the log is order of commits.
+        """
+        caller = Caller.by(cause) if cause is not None else self.caller
+        if caller is None and correlation_id is None:
+            raise ValueError("emit in a batch handler needs `cause` or `correlation_id`")
+        identity = event_id or new_id()
+        contract = contract_of(data)
+        headers = {
+            "ce_time": format_time(datetime.now(UTC)),
+            "ce_subject": contract.subject(data),
+            "ce_correlationid": correlation_id or (caller.correlation_id if caller else identity),
+            "content-type": contract.content_type,
+            "traceparent": next_hop(caller.traceparent if caller else None),
+        }
+        causation = causation_id or (caller.causation_id if caller else None)
+        if causation:
+            headers["ce_causationid"] = causation
+        self.outgoing.append(
+            Outgoing(
+                id=identity,
+                topic=contract.topic.name,
+                key=contract.key(data),
+                type=contract.type,
+                payload=contract.encode(data),
+                headers=headers,
+            )
+        )
+        return identity
+
+
+Handler = Callable[[Event[Any], Tx], Awaitable[None]]
+BatchHandler = Callable[[Sequence[Event[Any]], Tx], Awaitable[None]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Subscription:
+    """What one consumer group does with the events of its topics.
+
+    `handlers` get events one by one, `batches` get runs of consecutive events of one type from
+    one partition. Types without either are skipped. `group` and its topics stand in
+    `headrace.events.topics.GROUPS`.
+    """
+
+    group: str
+    handlers: Mapping[type[Data], Handler] = field(default_factory=dict)
+    batches: Mapping[type[Data], BatchHandler] = field(default_factory=dict)
+    max_records: int = 2000

@@ -1,0 +1,124 @@
+"""Reading topics without a group: for views that are rebuilt from the log."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final, Literal
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from headrace.errors import UndecodableEvent
+from headrace.events.contracts import by_type
+from headrace.events.topics import Topic
+from headrace.runtime.bus.decode import envelope_of, event_of
+from headrace.runtime.bus.model import Event
+from headrace.runtime.telemetry import Log
+
+_POLL_MS: Final = 200
+
+
+class Tail:
+    """Gives every event of some topics to `on_event`, in order within each partition.
+
+    Begins at the beginning (or the end) of the log at every start, and after a broken
+    connection goes on where it was; `caught_up` is set once the log as it was at the start has
+    been read. Undecodable records are passed over.
+    """
+
+    def __init__(
+        self,
+        *,
+        kafka: str,
+        topics: Sequence[Topic],
+        on_event: Callable[[Event[Any]], Awaitable[None]],
+        log: Log,
+        start: Literal["beginning", "end"] = "beginning",
+    ) -> None:
+        self._kafka = kafka
+        self._topics = [topic.name for topic in topics]
+        self._on_event = on_event
+        self._log = log
+        self._start = start
+        self._next: dict[TopicPartition, int] = {}
+        self._ends: dict[TopicPartition, int] = {}
+        self._going = asyncio.Event()
+        self._going.set()
+        self.caught_up = asyncio.Event()
+
+    @property
+    def paused(self) -> bool:
+        """Whether a person stopped this reader."""
+        return not self._going.is_set()
+
+    def pause(self) -> None:
+        """Read no more until `resume`."""
+        self._going.clear()
+
+    def resume(self) -> None:
+        """Read on."""
+        self._going.set()
+
+    async def run(self) -> None:
+        """Read until cancelled."""
+        while True:
+            client = AIOKafkaConsumer(
+                bootstrap_servers=self._kafka, enable_auto_commit=False, fetch_max_wait_ms=100
+            )
+            try:
+                await client.start()
+                await self._assign(client)
+                await self._read(client)
+            except (KafkaError, OSError) as why:
+                self._log.warning("tail_interrupted", reason=repr(why))
+                await asyncio.sleep(0.5)
+            finally:
+                await client.stop()
+
+    async def _assign(self, client: AIOKafkaConsumer) -> None:
+        places = [
+            TopicPartition(topic, part)
+            for topic in self._topics
+            for part in sorted(client.partitions_for_topic(topic) or await _partitions(client, topic))
+        ]
+        client.assign(places)
+        first = await client.beginning_offsets(places)
+        self._ends = await client.end_offsets(places)
+        for place in places:
+            begin = first[place] if self._start == "beginning" else self._ends[place]
+            client.seek(place, max(self._next.get(place, begin), first[place]))
+            self._next.setdefault(place, begin)
+        self._note_caught_up()
+
+    async def _read(self, client: AIOKafkaConsumer) -> None:
+        types = frozenset(by_type())
+        while True:
+            await self._going.wait()
+            fetched = await client.getmany(timeout_ms=_POLL_MS, max_records=2000)
+            for place, records in fetched.items():
+                for record in records:
+                    try:
+                        envelope, value = envelope_of(record)
+                        event = event_of(record, envelope, value, types)
+                    except UndecodableEvent:
+                        event = None
+                    if event is not None:
+                        await self._on_event(event)
+                self._next[place] = records[-1].offset + 1
+            if fetched:
+                self._note_caught_up()
+
+    def _note_caught_up(self) -> None:
+        if all(self._next.get(place, 0) >= end for place, end in self._ends.items()):
+            self.caught_up.set()
+
+
+async def _partitions(client: AIOKafkaConsumer, topic: str) -> set[int]:
+    """Partitions of a topic; waits until the broker knows it."""
+    while True:
+        await client.topics()
+        found: set[int] | None = client.partitions_for_topic(topic)
+        if found:
+            return found
+        await asyncio.sleep(0.5)

@@ -1,0 +1,125 @@
+"""PostgreSQL: the pool of a service and its forward-only migrations.
+
+A service owns one schema, named like itself, through a role that can reach nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Iterator
+from importlib import resources
+from typing import Final
+
+import asyncpg
+import orjson
+
+from headrace.errors import Permanent
+
+Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
+_NUMBERED: Final = re.compile(r"^(\d{4})_[a-z0-9_]+\.sql$")
+BUS_MIGRATIONS: Final = "headrace.runtime.bus.migrations"
+
+
+async def open_pool(url: str, *, schema: str, size: int = 10) -> asyncpg.Pool:
+    """A pool whose connections see `schema` first and speak JSON as Python objects."""
+    return await asyncpg.create_pool(
+        url,
+        min_size=1,
+        max_size=size,
+        server_settings={"search_path": schema, "application_name": f"headrace-{schema}"},
+        init=_speak_json,
+        command_timeout=60,
+    )
+
+
+async def connect(url: str, *, schema: str, **server_settings: str) -> asyncpg.Connection:
+    """One connection outside the pool, for sessions that hold a lock."""
+    connection: asyncpg.Connection = await asyncpg.connect(
+        url,
+        server_settings={
+            "search_path": schema,
+            "application_name": f"headrace-{schema}-session",
+            **server_settings,
+        },
+    )
+    await _speak_json(connection)
+    return connection
+
+
+async def migrate(pool: asyncpg.Pool, *, schema: str, packages: tuple[str, ...]) -> int:
+    """Apply what is missing of each package's numbered files; returns the files applied.
+
+    Replicas that start together wait for one another on an advisory lock. A file that was
+    changed after it was applied is not noticed: migrations are forward only.
+    """
+    applied = 0
+    async with pool.acquire() as connection:
+        await connection.execute("select pg_advisory_lock(hashtext($1))", f"migrate:{schema}")
+        try:
+            await connection.execute(
+                "create table if not exists migration (package text, file text,"
+                " applied_at timestamptz not null default now(), primary key (package, file))"
+            )
+            for package in packages:
+                applied += await _apply_package(connection, package)
+        finally:
+            await connection.execute("select pg_advisory_unlock(hashtext($1))", f"migrate:{schema}")
+    return applied
+
+
+async def wait_until_up(url: str, *, seconds: float = 30.0) -> None:
+    """Return once PostgreSQL takes connections. Raises the last error after `seconds`."""
+    deadline = asyncio.get_running_loop().time() + seconds
+    while True:
+        try:
+            connection = await asyncpg.connect(url, timeout=5)
+        except (OSError, asyncpg.PostgresError, TimeoutError):
+            if asyncio.get_running_loop().time() > deadline:
+                raise
+            await asyncio.sleep(0.1)
+        else:
+            await connection.close()
+            return
+
+
+async def _apply_package(connection: Connection, package: str) -> int:
+    done = {
+        row["file"]
+        for row in await connection.fetch("select file from migration where package=$1", package)
+    }
+    count = 0
+    for name, sql in _numbered_files(package):
+        if name in done:
+            continue
+        async with connection.transaction():
+            await connection.execute(sql)
+            await connection.execute(
+                "insert into migration (package, file) values ($1, $2)", package, name
+            )
+        count += 1
+    return count
+
+
+def _numbered_files(package: str) -> Iterator[tuple[str, str]]:
+    files = sorted(
+        (entry for entry in resources.files(package).iterdir() if entry.name.endswith(".sql")),
+        key=lambda entry: entry.name,
+    )
+    for expected, entry in enumerate(files, start=1):
+        matched = _NUMBERED.match(entry.name)
+        if matched is None or int(matched.group(1)) != expected:
+            raise Permanent(
+                f"migration {package}/{entry.name}: expected a name like {expected:04d}_words.sql"
+            )
+        yield entry.name, entry.read_text()
+
+
+async def _speak_json(connection: asyncpg.Connection) -> None:
+    for name in ("json", "jsonb"):
+        await connection.set_type_codec(
+            name,
+            schema="pg_catalog",
+            encoder=lambda value: orjson.dumps(value).decode(),
+            decoder=orjson.loads,
+        )
