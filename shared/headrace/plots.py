@@ -189,11 +189,11 @@ def _horizontal_grid(chart: Chart, scales: _Scales) -> str:
     parts = []
     for index in range(round((scales.high - scales.low) / scales.step) + 1):
         value = scales.low + index * scales.step
-        y = scales.y(value)
+        y, text = scales.y(value), f"{value:.{places}f}"
         parts.append(
             f'<line class="plot-grid" x1="{frame.left}" x2="{frame.width - frame.right}"'
             f' y1="{y:.1f}" y2="{y:.1f}"/>'
-            f'<text x="{frame.left - 8}" y="{y + 4:.1f}" text-anchor="end">{value:.{places}f}</text>'
+            f'<text x="{frame.left - 8}" y="{y + 4:.1f}" text-anchor="end">{text}</text>'
         )
     return "".join(parts)
 
@@ -232,7 +232,10 @@ def _markers(chart: Chart, scales: _Scales) -> str:
         if not scales.first <= marker.day <= scales.last:
             continue
         x = scales.x(marker.day)
-        label = f'<text x="{x:.1f}" y="{frame.top - 9}" text-anchor="middle">{escape(marker.label)}</text>'
+        label = (
+            f'<text x="{x:.1f}" y="{frame.top - 9}" text-anchor="middle">'
+            f"{escape(marker.label)}</text>"
+        )
         parts.append(
             f'<g class="plot-marker"><line x1="{x:.1f}" x2="{x:.1f}" y1="{frame.top - 4}"'
             f' y2="{frame.height - frame.bottom}"/>{label if x >= free else ""}</g>'

@@ -1,0 +1,1 @@
+"""What the console knows: a fold of events, and the views computed from it. No I/O."""

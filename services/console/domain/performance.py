@@ -1,0 +1,81 @@
+"""Curves of closed event-days: per day, and smoothed over a week."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Final, Literal
+
+from services.console.domain.facts import Day
+
+Metric = Literal["auc", "log_loss"]
+WEEK: Final = 7
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Point:
+    """One metric of one event-day, and the mean of the seven days that end with it."""
+
+    day: date
+    value: float
+    weekly: float
+    labelled: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Curve:
+    """One metric of one model over event-days."""
+
+    model: str
+    points: tuple[Point, ...]
+
+    @property
+    def latest(self) -> float | None:
+        """The newest weekly figure."""
+        return self.points[-1].weekly if self.points else None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Swap:
+    """The first event-day on which a version answered."""
+
+    day: date
+    version: int
+
+
+def curve(model: str, days: Iterable[Day], metric: Metric) -> Curve:
+    """Daily values (versions of one day weighted by their labels) with their weekly means.
+
+    A weekly mean weighs its days by labels and counts only days that have the metric.
+    """
+    sums: defaultdict[date, list[tuple[float, int]]] = defaultdict(list)
+    for day in days:
+        value = day.auc if metric == "auc" else day.log_loss
+        if value is not None and day.labelled > 0:
+            sums[day.day].append((value, day.labelled))
+    daily = [(day, *_weighted(parts)) for day, parts in sorted(sums.items())]
+    points = []
+    first = 0
+    for index, (date_, value, rows) in enumerate(daily):
+        while daily[first][0] <= date_ - timedelta(days=WEEK):
+            first += 1
+        window = [(part, weight) for _, part, weight in daily[first : index + 1]]
+        points.append(Point(day=date_, value=value, weekly=_weighted(window)[0], labelled=rows))
+    return Curve(model=model, points=tuple(points))
+
+
+def swaps(days: Sequence[Day]) -> tuple[Swap, ...]:
+    """Event-days on which another version took over, the first version left out."""
+    firsts: dict[int, date] = {}
+    for day in sorted(days, key=lambda own: (own.day, own.version)):
+        if day.predictions > 0:
+            firsts.setdefault(day.version, day.day)
+    ordered = sorted((day, version) for version, day in firsts.items())
+    return tuple(Swap(day=day, version=version) for day, version in ordered[1:])
+
+
+def _weighted(parts: Sequence[tuple[float, int]]) -> tuple[float, int]:
+    rows = sum(weight for _, weight in parts)
+    return sum(value * weight for value, weight in parts) / rows, rows

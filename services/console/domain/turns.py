@@ -1,0 +1,325 @@
+"""Turns of the loop: everything that shares one correlation id, told as stages."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Literal, TypeVar
+
+from headrace.events import (
+    DriftDetected,
+    EventData,
+    ModelDeployed,
+    ModelPromoted,
+    ModelVersionCreated,
+    PipelineRunChanged,
+    PipelineRunRequested,
+    PromotionDecided,
+    PromotionRequested,
+    RetrainDecided,
+)
+from services.console.domain.facts import CHAMPION, Fact
+from services.console.domain.runs import RunView, run_view
+
+Kind = Literal["drift", "run", "promotion", "rollback"]
+StageState = Literal["todo", "active", "done", "failed", "skipped"]
+StageKey = Literal["alert", "decision", "run", "version", "promotion", "deployment", "answer"]
+Outcome = Literal[
+    "running", "waiting", "deployed", "answering", "finished", "rejected", "failed", "suppressed"
+]
+Data = TypeVar("Data", bound=EventData)
+
+STAGES: Final[Mapping[StageKey, tuple[str, ...]]] = {
+    "alert": ("DriftDetected",),
+    "decision": ("RetrainDecided",),
+    "run": ("PipelineRunRequested", "PipelineRunChanged", "StepChanged"),
+    "version": ("ModelVersionCreated",),
+    "promotion": ("PromotionRequested", "PromotionDecided"),
+    "deployment": ("ModelPromoted", "ModelDeployed", "DeploymentFailed"),
+    "answer": ("FirstAnswerServed",),
+}
+"""Stages in order, and the events that belong to each."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stage:
+    """One stage of a turn; `facts` are its events in time order."""
+
+    key: StageKey
+    state: StageState
+    facts: tuple[Fact, ...]
+
+    @property
+    def began(self) -> datetime | None:
+        return self.facts[0].at if self.facts else None
+
+    @property
+    def ended(self) -> datetime | None:
+        return self.facts[-1].at if self.facts and self.state != "active" else None
+
+    def last(self, kind: type[Data]) -> Data | None:
+        """Data of the latest event of this type in the stage."""
+        found = [fact.data for fact in self.facts if isinstance(fact.data, kind)]
+        return found[-1] if found else None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Phase:
+    """Time between two milestones of a turn."""
+
+    name: str
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Turn:
+    """One correlation id: from what began it to the answer of a new version, or to its end."""
+
+    id: str
+    model: str
+    kind: Kind
+    outcome: Outcome
+    stages: tuple[Stage, ...]
+    facts: tuple[Fact, ...]
+    run: RunView | None
+    version: int | None
+
+    @property
+    def began(self) -> datetime:
+        return self.facts[0].at
+
+    @property
+    def ended(self) -> datetime | None:
+        """When it was over; None while it goes on."""
+        if self.outcome in {"running", "waiting"}:
+            return None
+        answer = self.stage("answer")
+        return answer.facts[0].at if answer.facts else self.facts[-1].at
+
+    @property
+    def seconds(self) -> float | None:
+        """From its first event to its end."""
+        return (self.ended - self.began).total_seconds() if self.ended else None
+
+    @property
+    def drift(self) -> DriftDetected | None:
+        return self.stage("alert").last(DriftDetected)
+
+    @property
+    def decision(self) -> PromotionDecided | None:
+        return self.stage("promotion").last(PromotionDecided)
+
+    def stage(self, key: StageKey) -> Stage:
+        return next(stage for stage in self.stages if stage.key == key)
+
+    def phases(self) -> tuple[Phase, ...]:
+        """What the time went into, without gaps or overlaps, from the first event on."""
+        phases, before = [], self.began
+        for name, moment in _milestones(self):
+            if moment is not None and moment >= before:
+                phases.append(Phase(name=name, seconds=(moment - before).total_seconds()))
+                before = moment
+        return tuple(phases)
+
+
+def turns(facts: Iterable[Fact], model: str) -> tuple[Turn, ...]:
+    """Turns of a model, newest first. Drift that the policy suppressed is no turn.
+
+    A version is often logged before, and outside of, the chain that promotes it: its
+    ModelVersionCreated is then shown with the promotion all the same.
+    """
+    chains: defaultdict[str, list[Fact]] = defaultdict(list)
+    births: dict[int, Fact] = {}
+    for fact in facts:
+        if fact.correlation_id:
+            chains[fact.correlation_id].append(fact)
+        if isinstance(fact.data, ModelVersionCreated) and fact.data.model == model:
+            births[fact.data.version] = fact
+    found = (_turn(key, chain, model, births) for key, chain in chains.items())
+    return tuple(
+        sorted(
+            (turn for turn in found if turn is not None and turn.outcome != "suppressed"),
+            key=lambda turn: (turn.began, turn.id),
+            reverse=True,
+        )
+    )
+
+
+def _turn(key: str, chain: Sequence[Fact], model: str, births: Mapping[int, Fact]) -> Turn | None:
+    kind = _kind(chain)
+    if kind is None or not any(fact.model == model for fact in chain):
+        return None
+    ordered = tuple(sorted(chain, key=lambda fact: fact.rank))
+    version = _version(ordered)
+    staged = {
+        key: tuple(fact for fact in ordered if fact.name in names) for key, names in STAGES.items()
+    }
+    if version is not None and version in births and not staged["version"]:
+        staged["version"] = (births[version],)
+    run = run_view(staged["run"])
+    states = _progress({key: _stage_state(key, own) for key, own in staged.items()}, kind)
+    return Turn(
+        id=key,
+        model=model,
+        kind=kind,
+        outcome=_outcome(states, staged),
+        stages=tuple(Stage(key=key, state=states[key], facts=own) for key, own in staged.items()),
+        facts=ordered,
+        run=run,
+        version=version,
+    )
+
+
+def _kind(chain: Sequence[Fact]) -> Kind | None:
+    names = {fact.name for fact in chain}
+    promoted = [fact.data for fact in chain if isinstance(fact.data, ModelPromoted)]
+    if "DriftDetected" in names:
+        return "drift"
+    if names & {"PipelineRunRequested", "PipelineRunChanged"}:
+        return "run"
+    if any(data.cause == "rollback" for data in promoted):
+        return "rollback"
+    if names & {"PromotionRequested", "PromotionDecided", "ModelPromoted"}:
+        return "promotion"
+    return None
+
+
+def _version(ordered: Sequence[Fact]) -> int | None:
+    makers = (ModelVersionCreated, PromotionRequested, ModelPromoted, ModelDeployed)
+    versions = [fact.data.version for fact in ordered if isinstance(fact.data, makers)]
+    return versions[-1] if versions else None
+
+
+def _stage_state(key: StageKey, facts: Sequence[Fact]) -> StageState:
+    """What the events of one stage say of it, taken alone."""
+    if not facts:
+        return "todo"
+    judge = _JUDGES.get(key)
+    return judge(facts) if judge else "done"
+
+
+def _decision_state(facts: Sequence[Fact]) -> StageState:
+    data = facts[-1].data
+    outcome = data.outcome if isinstance(data, RetrainDecided) else "started"
+    return _DECISIONS[outcome]
+
+
+def _run_state(facts: Sequence[Fact]) -> StageState:
+    changes = [fact.data for fact in facts if isinstance(fact.data, PipelineRunChanged)]
+    state = changes[-1].state if changes else "pending"
+    if state in {"failed", "cancelled"}:
+        return "failed"
+    return "done" if state == "succeeded" else "active"
+
+
+def _promotion_state(facts: Sequence[Fact]) -> StageState:
+    decided = [fact.data for fact in facts if isinstance(fact.data, PromotionDecided)]
+    if not decided or decided[-1].outcome == "waiting":
+        return "active"
+    return "done" if decided[-1].outcome == "approved" else "failed"
+
+
+def _deployment_state(facts: Sequence[Fact]) -> StageState:
+    names = {fact.name for fact in facts}
+    if "ModelDeployed" in names:
+        return "done"
+    return "failed" if "DeploymentFailed" in names else "active"
+
+
+_DECISIONS: Final[Mapping[str, StageState]] = {
+    "started": "done",
+    "awaiting_data": "active",
+    "suppressed": "skipped",
+}
+_JUDGES: Final[Mapping[StageKey, Callable[[Sequence[Fact]], StageState]]] = {
+    "decision": _decision_state,
+    "run": _run_state,
+    "promotion": _promotion_state,
+    "deployment": _deployment_state,
+}
+
+
+def _progress(states: Mapping[StageKey, StageState], kind: Kind) -> dict[StageKey, StageState]:
+    """Stage states of the whole turn: what it does not have is skipped, what is next is active."""
+    progress = dict(states)
+    for key in _ABSENT[kind]:
+        if progress[key] == "todo":
+            progress[key] = "skipped"
+    keys = list(progress)
+    reached = max((index for index, key in enumerate(keys) if states[key] != "todo"), default=-1)
+    for key in keys[:reached]:
+        if progress[key] == "todo":
+            progress[key] = "skipped"
+    over = {"failed", "skipped"} & {states[key] for key in ("decision", "run", "promotion")}
+    open_stages = [key for key in keys if progress[key] == "todo"]
+    if over or states["deployment"] == "failed":
+        progress.update(dict.fromkeys(open_stages, "skipped"))
+    elif open_stages and "active" not in progress.values() and not _ends_early(states, kind):
+        progress[open_stages[0]] = "active"
+    return progress
+
+
+_ABSENT: Final[Mapping[Kind, tuple[StageKey, ...]]] = {
+    "drift": (),
+    "run": ("alert", "decision"),
+    "promotion": ("alert", "decision", "run"),
+    "rollback": ("alert", "decision", "run", "version", "promotion"),
+}
+
+
+def _ends_early(states: Mapping[StageKey, StageState], kind: Kind) -> bool:
+    """A run that asked for no promotion ends with its last step."""
+    return kind in {"run", "drift"} and states["run"] == "done" and states["promotion"] == "todo"
+
+
+def _outcome(
+    states: Mapping[StageKey, StageState], staged: Mapping[StageKey, Sequence[Fact]]
+) -> Outcome:
+    asked = any(isinstance(fact.data, PromotionDecided) for fact in staged["promotion"])
+    verdicts: tuple[tuple[Outcome, bool], ...] = (
+        ("answering", states["answer"] == "done"),
+        ("suppressed", states["decision"] == "skipped" and bool(staged["decision"])),
+        ("rejected", states["promotion"] == "failed"),
+        ("failed", "failed" in (states["run"], states["deployment"])),
+        ("deployed", states["deployment"] == "done"),
+        ("finished", states["run"] == "done" and not staged["promotion"]),
+        ("waiting", states["promotion"] == "active" and asked),
+    )
+    return next((outcome for outcome, holds in verdicts if holds), "running")
+
+
+def _milestones(turn: Turn) -> tuple[tuple[str, datetime | None], ...]:
+    def first(name: str) -> datetime | None:
+        return next((fact.at for fact in turn.facts if fact.name == name), None)
+
+    def last(name: str) -> datetime | None:
+        return next((fact.at for fact in reversed(turn.facts) if fact.name == name), None)
+
+    return (
+        ("Decide", last("RetrainDecided")),
+        ("Start", first("PipelineRunChanged")),
+        ("Train", first("ModelVersionCreated")),
+        ("Gate", last("PromotionDecided")),
+        ("Deploy", last("ModelDeployed")),
+        ("Answer", first("FirstAnswerServed")),
+    )
+
+
+def requested_by(turn: Turn) -> str | None:
+    """Who asked for it, if a person or a program did."""
+    run = turn.stage("run").last(PipelineRunRequested)
+    promotion = turn.stage("promotion").last(PromotionRequested)
+    return run.requested_by if run else promotion.requested_by if promotion else None
+
+
+def waiting_promotions(found: Iterable[Turn]) -> tuple[tuple[Turn, Fact], ...]:
+    """Turns whose promotion waits for a person, with the event that says so."""
+    return tuple(
+        (turn, fact)
+        for turn in found
+        if turn.outcome == "waiting"
+        for fact in turn.stage("promotion").facts[-1:]
+        if isinstance(fact.data, PromotionDecided) and fact.data.alias == CHAMPION
+    )
