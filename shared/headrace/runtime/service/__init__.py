@@ -1,0 +1,6 @@
+"""The one lifecycle that every process of the platform has."""
+
+from headrace.runtime.service.lifecycle import run
+from headrace.runtime.service.model import Resources, Service
+
+__all__ = ["Resources", "Service", "run"]

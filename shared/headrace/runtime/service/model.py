@@ -1,0 +1,88 @@
+"""What a service says of itself, and what it is given."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+import asyncpg
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Mount
+
+from headrace.runtime.blobs import Blobs
+from headrace.runtime.bus import Bus, Subscription, Tail
+from headrace.runtime.clock import Clock
+from headrace.runtime.settings import PlainSettings
+from headrace.runtime.telemetry import Log, Metrics
+
+SettingsT = TypeVar("SettingsT", bound=PlainSettings)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resources(Generic[SettingsT]):
+    """What a running service has. A backend that it did not ask for raises on first use."""
+
+    settings: SettingsT
+    clock: Clock
+    log: Log
+    metrics: Metrics
+    maybe_pool: asyncpg.Pool | None = None
+    maybe_bus: Bus | None = None
+    maybe_blobs: Blobs | None = None
+
+    @property
+    def pool(self) -> asyncpg.Pool:
+        """Connections to the service's own schema."""
+        return _given(self.maybe_pool, "database")
+
+    @property
+    def bus(self) -> Bus:
+        """Transactions that emit events."""
+        return _given(self.maybe_bus, "bus")
+
+    @property
+    def blobs(self) -> Blobs:
+        """The blob store."""
+        return _given(self.maybe_blobs, "blobs")
+
+
+GivenT = TypeVar("GivenT")
+
+
+def _given(value: GivenT | None, name: str) -> GivenT:
+    if value is None:
+        raise RuntimeError(f"this service was declared without {name}")
+    return value
+
+
+Background = Callable[[], Awaitable[None]]
+ErrorHandler = Callable[[Request, Any], Awaitable[Response]]
+Check = Callable[[], Awaitable[str | None]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Service(Generic[SettingsT]):
+    """A deployable. Each factory is called once, with the resources, before the start.
+
+    `migrations` is the package that holds the numbered SQL files; `database=False` and
+    `blobs=False` leave a backend out (a bus needs the database). `tails` are readers that a
+    view is rebuilt from: the service is ready only when they have caught up. `checks` return
+    why the service is not ready, or None. `prepare` runs once after the migrations and before
+    anything is served.
+    """
+
+    name: str
+    settings: SettingsT
+    migrations: str | None = None
+    routes: Callable[[Resources[SettingsT]], Sequence[APIRouter | Mount]] | None = None
+    subscriptions: Callable[[Resources[SettingsT]], Sequence[Subscription]] | None = None
+    background: Callable[[Resources[SettingsT]], Sequence[Background]] | None = None
+    tails: Callable[[Resources[SettingsT]], Sequence[Tail]] | None = None
+    checks: Callable[[Resources[SettingsT]], Sequence[Check]] | None = None
+    prepare: Callable[[Resources[SettingsT]], Awaitable[None]] | None = None
+    errors: Mapping[type[Exception], ErrorHandler] = field(default_factory=dict)
+    database: bool = True
+    blobs: bool = True
