@@ -1,13 +1,13 @@
 """The one error tree. Its two branches decide whether work is tried again.
 
-    HeadraceError
-    ├── Transient              trying again may help (a backend is away, a lease was lost)
-    └── Permanent              trying again cannot help
-        ├── InvalidInput       the caller sent something wrong; `field` names it
-        ├── NotFound           what the caller named does not exist
-        ├── Conflict           the state moved on, or what is asked contradicts it
-        ├── Refused            a rule says no (gate, policy, digest, parity)
-        └── UndecodableEvent   a record that is not one of our events
+HeadraceError
+├── Transient              trying again may help (a backend is away, a lease was lost)
+└── Permanent              trying again cannot help
+├── InvalidInput       the caller sent something wrong; `field` names it
+├── NotFound           what the caller named does not exist
+├── Conflict           the state moved on, or what is asked contradicts it
+├── Refused            a rule says no (gate, policy, digest, parity)
+└── UndecodableEvent   a record that is not one of our events
 """
 
 from __future__ import annotations

@@ -52,9 +52,7 @@ class EventProducer:
         self, data: Data, *, correlation_id: str | None = None, causation_id: str | None = None
     ) -> str:
         """Send one event; returns its id."""
-        ids = await self.emit_many(
-            [data], correlation_id=correlation_id, causation_id=causation_id
-        )
+        ids = await self.emit_many([data], correlation_id=correlation_id, causation_id=causation_id)
         return ids[0]
 
     async def emit_many(

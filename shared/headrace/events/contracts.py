@@ -103,9 +103,7 @@ CONTRACTS: Final[tuple[Contract[Data], ...]] = cast(
         _contract("tracking", tracking.RunReported, topics.TRACKING_INTAKE, "run_id"),
         _contract("tracking", tracking.RunLogged, topics.TRACKING_RUNS, "run_id"),
         _contract("tracking", tracking.RunFinished, topics.TRACKING_RUNS, "run_id"),
-        _contract(
-            "registry", registry.DatasetVersionCreated, topics.REGISTRY_DATASETS, "dataset"
-        ),
+        _contract("registry", registry.DatasetVersionCreated, topics.REGISTRY_DATASETS, "dataset"),
         _contract("registry", registry.ModelVersionCreated, topics.REGISTRY_MODELS, "model"),
         _contract("registry", registry.PromotionRequested, topics.REGISTRY_MODELS, "model"),
         _contract("registry", registry.PromotionDecided, topics.REGISTRY_MODELS, "model"),
@@ -125,9 +123,7 @@ CONTRACTS: Final[tuple[Contract[Data], ...]] = cast(
         _contract(
             "orchestrator", orchestrator.StepChanged, topics.ORCHESTRATOR_RUNS, "pipeline_run_id"
         ),
-        _contract(
-            "orchestrator", orchestrator.RetrainDecided, topics.ORCHESTRATOR_POLICY, "model"
-        ),
+        _contract("orchestrator", orchestrator.RetrainDecided, topics.ORCHESTRATOR_POLICY, "model"),
         _contract("serving", PredictionLogged, topics.SERVING_LOG, "model"),
         _contract("serving", serving.ModelDeployed, topics.SERVING_DEPLOYMENTS, "model"),
         _contract("serving", serving.DeploymentFailed, topics.SERVING_DEPLOYMENTS, "model"),
@@ -158,7 +154,7 @@ def by_model() -> dict[type[Data], Contract[Data]]:
 
 def contract_of(data: DataT) -> Contract[DataT]:
     """The contract that this data belongs to."""
-    return cast("Contract[DataT]", by_model()[type(data)])
+    return cast("Contract[DataT]", by_model()[cast("type[Data]", type(data))])
 
 
 def decode_data(event_type: str, value: bytes) -> Data:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Final, cast
+from typing import Final
 
 import orjson
 
@@ -194,4 +194,4 @@ def _time(text: str | None) -> datetime:
         moment = datetime.fromisoformat(text)
     except ValueError as error:
         raise UndecodableEvent(f"attribute time: not RFC 3339 ({text!r})") from error
-    return moment if moment.tzinfo else cast("datetime", moment.replace(tzinfo=UTC))
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -1,1 +1,1 @@
-"""What services are built from. Users and steps import `headrace.client` and `headrace.pipelines`."""
+"""What services are built from; users import `headrace.client` and `headrace.pipelines`."""

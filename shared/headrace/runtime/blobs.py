@@ -115,9 +115,7 @@ class Blobs:
         try:
             async for chunk in chunks:
                 await upload.add(chunk)
-            return BlobRef(
-                uri=self.uri(key), digest=await upload.complete(), size=upload.size
-            )
+            return BlobRef(uri=self.uri(key), digest=await upload.complete(), size=upload.size)
         except BaseException:
             await upload.abort()
             raise
@@ -230,7 +228,7 @@ class _Upload:
 
 
 async def _file_chunks(path: Path) -> AsyncIterator[bytes]:
-    with path.open("rb") as file:  # noqa: ASYNC230 - local disk, chunk by chunk
+    with path.open("rb") as file:
         while chunk := file.read(_CHUNK):
             yield chunk
 

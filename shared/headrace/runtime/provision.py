@@ -44,9 +44,7 @@ async def apply_schemas(admin_url: str, roles: tuple[str, ...], *, database: str
         await connection.execute("revoke all on schema public from public")
         for role in roles:
             await connection.execute(f'grant connect on database "{database}" to "{role}"')
-            await connection.execute(
-                f'create schema if not exists "{role}" authorization "{role}"'
-            )
+            await connection.execute(f'create schema if not exists "{role}" authorization "{role}"')
     finally:
         await connection.close()
 
@@ -60,9 +58,7 @@ async def apply_bucket(*, endpoint: str, bucket: str, access_key: str, secret_ke
 
 
 async def _apply_role(connection: asyncpg.Connection, role: str, password: str) -> None:
-    exists = await connection.fetchval(
-        "select exists(select from pg_roles where rolname=$1)", role
-    )
+    exists = await connection.fetchval("select exists(select from pg_roles where rolname=$1)", role)
     verb = "alter" if exists else "create"
     quoted = await connection.fetchval("select quote_literal($1)", password)
     await connection.execute(f'{verb} role "{role}" login password {quoted}')

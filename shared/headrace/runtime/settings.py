@@ -67,5 +67,3 @@ class ServiceSettings(PlainSettings):
 def redacted(settings: BaseSettings) -> dict[str, object]:
     """Settings for a log line: secrets stay hidden."""
     return {name: str(getattr(settings, name)) for name in type(settings).model_fields}
-
-

@@ -86,11 +86,11 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
         """Take records again."""
         self._going.set()
 
-    async def on_partitions_revoked(self, revoked: object) -> None:
+    async def on_partitions_revoked(self, revoked: object) -> None:  # noqa: ARG002
         self._generation += 1
         self._held.clear()
 
-    async def on_partitions_assigned(self, assigned: object) -> None:
+    async def on_partitions_assigned(self, assigned: object) -> None:  # noqa: ARG002
         self._generation += 1
         self._held.clear()
 
@@ -191,7 +191,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
 
     async def publish_offsets(self) -> None:
         """Tell Kafka how far this group is, for lag tools only."""
-        places = {place: held for place, held in self._held.items()}
+        places = dict(self._held)
         if places:
             await self._client().commit(places)
 

@@ -12,9 +12,7 @@ from headrace.ids import new_id
 from headrace.runtime.bus.model import Outgoing
 
 
-def dead_letter(
-    record: ConsumerRecord, *, group: str, error: Exception, attempts: int
-) -> Outgoing:
+def dead_letter(record: ConsumerRecord, *, group: str, error: Exception, attempts: int) -> Outgoing:
     """The record as an outbox row for the group's dead-letter topic.
 
     The value is kept byte for byte; of the headers, those that are text. `dlt_*` headers say

@@ -73,7 +73,8 @@ class Effects:
         Raises Fenced when the partition was lost, else what the handlers raised.
         """
         async with self._pool.acquire() as connection, connection.transaction():
-            place = {"group": self._group, "topic": batch.place.topic, "part": batch.place.partition}
+            topic, part = batch.place
+            place = {"group": self._group, "topic": topic, "part": part}
             if not await offsets.advance(connection, held=batch.held, after=batch.after, **place):
                 raise Fenced
             seen = _Seen(await offsets.seen_sequences(connection, **place))
@@ -165,6 +166,4 @@ class Effects:
             offset=record.offset,
             error=f"{type(error).__name__}: {error}",
         )
-        tx.outgoing.append(
-            dead_letter(record, group=self._group, error=error, attempts=attempts)
-        )
+        tx.outgoing.append(dead_letter(record, group=self._group, error=error, attempts=attempts))

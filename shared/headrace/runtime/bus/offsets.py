@@ -18,9 +18,7 @@ async def held_offset(connection: Connection, *, group: str, topic: str, part: i
     return found
 
 
-async def begin(
-    connection: Connection, *, group: str, topic: str, part: int, offset: int
-) -> int:
+async def begin(connection: Connection, *, group: str, topic: str, part: int, offset: int) -> int:
     """Note where a group begins in a partition; returns what holds, also if another was first."""
     await connection.execute(
         "insert into consumer_offset (grp, topic, part, next_offset) values ($1, $2, $3, $4)"

@@ -100,9 +100,7 @@ class Relay:
             self._woken.clear()
             batch = await outbox.take_batch(session, limit=_BATCH)
             if batch:
-                await _with_heartbeat(
-                    session, sender.send([_record(source, row) for row in batch])
-                )
+                await _with_heartbeat(session, sender.send([_record(source, row) for row in batch]))
                 await outbox.finish_batch(session)
                 for row in batch:
                     self._metrics.sent.labels(row.topic).inc()

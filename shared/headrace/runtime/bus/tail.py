@@ -80,7 +80,7 @@ class Tail:
         places = [
             TopicPartition(topic, part)
             for topic in self._topics
-            for part in sorted(client.partitions_for_topic(topic) or await _partitions(client, topic))
+            for part in sorted(await _partitions(client, topic))
         ]
         client.assign(places)
         first = await client.beginning_offsets(places)
@@ -117,8 +117,9 @@ class Tail:
 async def _partitions(client: AIOKafkaConsumer, topic: str) -> set[int]:
     """Partitions of a topic; waits until the broker knows it."""
     while True:
-        await client.topics()
         found: set[int] | None = client.partitions_for_topic(topic)
         if found:
             return found
-        await asyncio.sleep(0.5)
+        await client.topics()
+        if not client.partitions_for_topic(topic):
+            await asyncio.sleep(0.5)

@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
 import asyncpg
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import RequestValidationError
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.requests import Request
@@ -47,7 +47,7 @@ def application(
         app.add_exception_handler(kind, handler)
     _add_operations(app, service, resources, tails)
     for router in service.routes(resources) if service.routes else ():
-        if hasattr(router, "prefix"):
+        if isinstance(router, APIRouter):
             app.include_router(router)
         else:
             app.router.routes.append(router)

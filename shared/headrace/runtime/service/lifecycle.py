@@ -100,12 +100,10 @@ async def _run_parts(
     working = [asyncio.create_task(tail.run(), name="tail") for tail in tails]
     if resources.maybe_bus is not None:
         working.append(asyncio.create_task(resources.maybe_bus.run(), name="bus"))
-    for background in service.background(resources) if service.background else ():
-        working.append(asyncio.ensure_future(background()))
+    backgrounds = service.background(resources) if service.background else ()
+    working.extend(asyncio.ensure_future(background()) for background in backgrounds)
     stopping = asyncio.create_task(stop.wait(), name="stop")
-    done, _ = await asyncio.wait(
-        {http, stopping, *working}, return_when=asyncio.FIRST_COMPLETED
-    )
+    done, _ = await asyncio.wait({http, stopping, *working}, return_when=asyncio.FIRST_COMPLETED)
     resources.log.info("stopping", because=[_name(task) for task in done])
     server.should_exit = True
     await asyncio.wait({http}, timeout=_STOP_SECONDS)
