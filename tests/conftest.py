@@ -1,10 +1,10 @@
-"""Real backends for every suite: one Kafka, PostgreSQL and S3 for the session, isolation for each test.
+"""Real backends for every suite: one set for the session, isolation for each test.
 
 - `backends`: addresses and credentials; shared by the workers of pytest-xdist.
 - `database`: a fresh database with every service's login role and schema.
 - `bucket`: a fresh bucket.
-- `kafka`: host:port of the shared broker. Nothing is recreated, so a test reads from the topic's present end, or
-  uses keys and topics of its own.
+- `kafka`: host:port of the shared broker with the declared topics. Nothing is recreated, so a
+  test reads from a topic's present end, or uses keys and topics of its own.
 """
 
 import asyncio

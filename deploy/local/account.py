@@ -30,7 +30,9 @@ def unprivileged() -> Account | None:
         except KeyError:
             continue
         return Account(uid=entry.pw_uid, gid=entry.pw_gid)
-    raise StackError("PostgreSQL refuses to run as root and this machine has neither a user nobody nor daemon")
+    raise StackError(
+        "PostgreSQL refuses to run as root and this machine has neither a user nobody nor daemon"
+    )
 
 
 def reachable(path: Path) -> bool:

@@ -14,7 +14,9 @@ class Credentials:
     """Secrets of one data directory; never printed."""
 
     postgres: str = field(default_factory=lambda: secrets.token_urlsafe(24))
-    roles: dict[str, str] = field(default_factory=lambda: {role: secrets.token_urlsafe(24) for role in ROLES})
+    roles: dict[str, str] = field(
+        default_factory=lambda: {role: secrets.token_urlsafe(24) for role in ROLES}
+    )
     s3_access_key: str = field(default_factory=lambda: secrets.token_hex(10))
     s3_secret_key: str = field(default_factory=lambda: secrets.token_urlsafe(30))
 

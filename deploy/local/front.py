@@ -19,8 +19,20 @@ def front_spec(*, directory: Path, ports: Ports, env: Mapping[str, str]) -> Proc
     home.mkdir(exist_ok=True)
     return ProcessSpec(
         name="front",
-        argv=(installed_binary("caddy"), "run", "--config", str(CADDYFILE), "--adapter", "caddyfile"),
-        env={**env, **front_environment(ports), "XDG_DATA_HOME": str(home), "XDG_CONFIG_HOME": str(home)},
+        argv=(
+            installed_binary("caddy"),
+            "run",
+            "--config",
+            str(CADDYFILE),
+            "--adapter",
+            "caddyfile",
+        ),
+        env={
+            **env,
+            **front_environment(ports),
+            "XDG_DATA_HOME": str(home),
+            "XDG_CONFIG_HOME": str(home),
+        },
         cwd=home,
         ready=lambda: _accepts(ports["front"]),
     )
@@ -29,7 +41,11 @@ def front_spec(*, directory: Path, ports: Ports, env: Mapping[str, str]) -> Proc
 def front_environment(ports: Ports) -> dict[str, str]:
     """The variables that the Caddyfile reads."""
     upstreams = {f"HEADRACE_FRONT_{name.upper()}": f"127.0.0.1:{ports[name]}" for name in UPSTREAMS}
-    return {"HEADRACE_FRONT_HOST": "127.0.0.1", "HEADRACE_FRONT_PORT": str(ports["front"]), **upstreams}
+    return {
+        "HEADRACE_FRONT_HOST": "127.0.0.1",
+        "HEADRACE_FRONT_PORT": str(ports["front"]),
+        **upstreams,
+    }
 
 
 def _accepts(port: int) -> bool:

@@ -108,7 +108,9 @@ def send(record: ProcessRecord, number: signal.Signals) -> None:
             os.kill(record.pid, number)
 
 
-def end(records: list[ProcessRecord], *, seconds: float, first: signal.Signals = signal.SIGTERM) -> None:
+def end(
+    records: list[ProcessRecord], *, seconds: float, first: signal.Signals = signal.SIGTERM
+) -> None:
     """Ask the processes to end, wait at most `seconds`, then kill those left and wait until they are gone."""
     for record in records:
         send(record, first)

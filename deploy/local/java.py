@@ -46,6 +46,8 @@ def _version(java: str) -> int:
 
 def _printed_version(java: str) -> str:
     try:
-        return subprocess.run([java, "-version"], capture_output=True, text=True, timeout=20, check=False).stderr
+        return subprocess.run(
+            [java, "-version"], capture_output=True, text=True, timeout=20, check=False
+        ).stderr
     except (OSError, subprocess.TimeoutExpired):
         return ""

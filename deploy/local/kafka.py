@@ -64,7 +64,8 @@ def fetch_jars() -> Path:
 
 def verify_jars(directory: Path) -> None:
     """Raise unless the directory holds exactly the jars of the checksum file."""
-    expected = dict(reversed(line.split()) for line in CHECKSUMS.read_text().splitlines())
+    lines = [line.split() for line in CHECKSUMS.read_text().splitlines()]
+    expected = {name: checksum for checksum, name in lines}
     found = {jar.name: hashlib.sha256(jar.read_bytes()).hexdigest() for jar in directory.iterdir()}
     wrong = sorted(name for name in expected | found if expected.get(name) != found.get(name))
     if wrong:
@@ -88,7 +89,9 @@ def kafka_spec(*, directory: Path, ports: Ports, env: dict[str, str]) -> Process
 
     def prepare() -> None:
         properties.write_text(
-            PROPERTIES.format(broker=ports["kafka"], controller=ports["kafka-controller"], data=home / "data")
+            PROPERTIES.format(
+                broker=ports["kafka"], controller=ports["kafka-controller"], data=home / "data"
+            )
         )
         if not (home / "data" / "meta.properties").exists():
             _format(java, classpath, properties)
@@ -117,7 +120,14 @@ def _flags(home: Path) -> tuple[str, ...]:
 
 
 def _format(java: str, classpath: str, properties: Path) -> None:
-    command = [java, "-XX:TieredStopAtLevel=1", "-cp", classpath, "kafka.tools.StorageTool", "format"]
+    command = [
+        java,
+        "-XX:TieredStopAtLevel=1",
+        "-cp",
+        classpath,
+        "kafka.tools.StorageTool",
+        "format",
+    ]
     done = subprocess.run(
         [*command, "-t", new_cluster_id(), "-c", str(properties)],
         capture_output=True,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deploy.local import identity
-from deploy.local.account import place_outside, unprivileged
+from deploy.local.account import unprivileged
 from deploy.local.identity import ProcessRecord
 from deploy.local.postgres import data_home
 
@@ -58,7 +58,9 @@ class Leftovers:
     def recorded(self) -> dict[str, ProcessRecord]:
         """The recorded processes that are alive, by name."""
         found = {path.stem: ProcessRecord.load(path) for path in sorted(self._run.glob("*.json"))}
-        return {name: record for name, record in found.items() if record is not None and record.alive()}
+        return {
+            name: record for name, record in found.items() if record is not None and record.alive()
+        }
 
     def end(self) -> int:
         """End everything that is left of an earlier start; returns how many processes that were."""

@@ -71,7 +71,9 @@ def configured_base() -> int:
     """The base port a person chose with HEADRACE_PORT_BASE, else 18000."""
     text = os.environ.get("HEADRACE_PORT_BASE", str(DEFAULT_BASE))
     if not text.isdecimal():
-        raise StackError(f"HEADRACE_PORT_BASE is {text!r}: expected a port number such as {DEFAULT_BASE}")
+        raise StackError(
+            f"HEADRACE_PORT_BASE is {text!r}: expected a port number such as {DEFAULT_BASE}"
+        )
     return int(text)
 
 
@@ -104,7 +106,8 @@ def _owner(port: int) -> str:
     except psutil.AccessDenied:
         return "a process that this user may not see"
     for connection in connections:
-        if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid is not None:
+        listens = connection.status == psutil.CONN_LISTEN and connection.laddr[1:] == (port,)
+        if listens and connection.pid is not None:
             with contextlib.suppress(psutil.Error):
                 process = psutil.Process(connection.pid)
                 command = " ".join(process.cmdline())[:80] or process.name()
@@ -114,9 +117,9 @@ def _owner(port: int) -> str:
 
 @contextlib.contextmanager
 def free_block() -> Iterator[Ports]:
-    """Reserve a block of free ports for as long as the context is open, against other stacks of this machine too."""
+    """Reserve a block of free ports while the context is open, against other stacks too."""
     for base in random.sample(FREE_RANGE, len(FREE_RANGE)):
-        if base <= DEFAULT_BASE < base + BLOCK or DEFAULT_BASE <= base < DEFAULT_BASE + BLOCK:
+        if abs(base - DEFAULT_BASE) < BLOCK:
             continue
         lock = _lock_block(base)
         if lock is None:
@@ -128,7 +131,9 @@ def free_block() -> Iterator[Ports]:
                 return
         finally:
             os.close(lock)
-    raise StackError(f"no block of {BLOCK} free ports between {FREE_RANGE.start} and {FREE_RANGE.stop}")
+    raise StackError(
+        f"no block of {BLOCK} free ports between {FREE_RANGE.start} and {FREE_RANGE.stop}"
+    )
 
 
 def _lock_block(base: int) -> int | None:

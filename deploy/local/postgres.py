@@ -10,7 +10,14 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
-from deploy.local.account import Account, copy_once, own_directory, place_outside, reachable, unprivileged
+from deploy.local.account import (
+    Account,
+    copy_once,
+    own_directory,
+    place_outside,
+    reachable,
+    unprivileged,
+)
 from deploy.local.backends import ADMIN
 from deploy.local.credentials import Credentials
 from deploy.local.errors import StackError
@@ -31,7 +38,12 @@ NOT_DURABLE = {"fsync": "off", "full_page_writes": "off"}
 
 
 def postgres_spec(
-    *, directory: Path, ports: Ports, credentials: Credentials, durable: bool, env: Mapping[str, str]
+    *,
+    directory: Path,
+    ports: Ports,
+    credentials: Credentials,
+    durable: bool,
+    env: Mapping[str, str],
 ) -> ProcessSpec:
     """The server process; its data directory is made before the first start."""
     account = unprivileged()
@@ -58,7 +70,9 @@ def data_home(directory: Path, account: Account | None) -> Path:
         home = directory / "postgres"
         home.mkdir(exist_ok=True)
     else:
-        home = own_directory(place_outside("data", belongs_to=str(directory.resolve())) / "postgres", mode=0o711)
+        home = own_directory(
+            place_outside("data", belongs_to=str(directory.resolve())) / "postgres", mode=0o711
+        )
     return home
 
 
@@ -91,7 +105,9 @@ def _initialise(
     finished.touch()
 
 
-def _initdb(binaries: Path, data: Path, password: Path, account: Account | None, *, durable: bool) -> None:
+def _initdb(
+    binaries: Path, data: Path, password: Path, account: Account | None, *, durable: bool
+) -> None:
     if data.exists():
         # An earlier attempt that was cut off left files, and initdb wants an empty directory.
         shutil.rmtree(data)
@@ -125,6 +141,8 @@ def _initdb(binaries: Path, data: Path, password: Path, account: Account | None,
 
 def _accepts(binaries: Path, port: int) -> bool:
     done = subprocess.run(
-        [str(binaries / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(port)], timeout=5, check=False
+        [str(binaries / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(port)],
+        timeout=5,
+        check=False,
     )
     return done.returncode == 0

@@ -99,7 +99,9 @@ class SupervisedProcess:
                 return
             self._wanted = True
             self._failure = None
-        self._thread = threading.Thread(target=self._supervise, name=f"supervise-{self.name}", daemon=True)
+        self._thread = threading.Thread(
+            target=self._supervise, name=f"supervise-{self.name}", daemon=True
+        )
         self._thread.start()
 
     def stop(self) -> None:
@@ -127,7 +129,9 @@ class SupervisedProcess:
     def wait_restarted(self, seconds: float = 60.0) -> None:
         """Wait until the process that follows the one last killed is ready."""
         self._await(
-            lambda: self.ready and self._generation > self._killed_generation, seconds=seconds, goal="restarted"
+            lambda: self.ready and self._generation > self._killed_generation,
+            seconds=seconds,
+            goal="restarted",
         )
 
     def wait_ready(self, seconds: float = 60.0) -> None:
@@ -238,7 +242,9 @@ class SupervisedProcess:
 
     def _await(self, condition: Callable[[], bool], *, seconds: float, goal: str) -> None:
         with self._changed:
-            self._changed.wait_for(lambda: condition() or self._failure is not None, timeout=seconds)
+            self._changed.wait_for(
+                lambda: condition() or self._failure is not None, timeout=seconds
+            )
             if condition():
                 return
         reason = self._failure or f"{self.name} is not {goal} after {seconds:.0f} s"

@@ -17,7 +17,7 @@ from deploy.local.process import ProcessSpec
 # Everything else of the caller's environment stays outside.
 INHERITED = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TMPDIR", "TZ")
 # One thread each: numeric libraries that start one per core fight over two cores.
-THREADS = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+THREADS = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 PIPELINES = "examples.flights.pipeline"
 
 
@@ -137,7 +137,10 @@ PROCESSES: Mapping[str, ServiceProcess] = MappingProxyType(
 def own_environment(name: str, context: Context) -> dict[str, str]:
     """The variables that are meant for this process alone, overrides of the options included."""
     process = PROCESSES[name]
-    own = {f"HEADRACE_{process.prefix}_{key}": value for key, value in process.variables(context).items()}
+    own = {
+        f"HEADRACE_{process.prefix}_{key}": value
+        for key, value in process.variables(context).items()
+    }
     return own | dict(context.options.environment.get(name, {}))
 
 

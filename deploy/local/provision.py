@@ -1,51 +1,42 @@
-"""Brings fresh backends into the state that the services expect. Every call may be repeated."""
+"""Brings fresh backends into the state that the services expect. Every call may be repeated.
+
+The imports are heavy (drivers), so they happen while the backends start, not before.
+"""
 
 import asyncio
-
-import aioboto3
-import asyncpg
+from importlib import import_module
 
 from deploy.local.backends import ADMIN, BUCKET, DATABASE, Backends
 
 
+def preload() -> None:
+    """Import what the other functions need."""
+    import_module("headrace.runtime.provision")
+
+
 def topics(backends: Backends) -> None:
-    """Create or update the topics of the contract table."""
-    return None
+    """Create the topics of the contract table."""
+    from headrace.runtime.provision import apply_topics  # noqa: PLC0415
+
+    asyncio.run(apply_topics(backends.kafka))
 
 
 def database(backends: Backends) -> None:
     """Create the database, and a login role with a schema of its own for every service."""
-    asyncio.run(_database(backends))
+    from headrace.runtime.provision import apply_roles  # noqa: PLC0415
 
-
-async def _database(backends: Backends) -> None:
-    connection = await asyncpg.connect(backends.admin_url(ADMIN))
-    try:
-        if not await connection.fetchval("select true from pg_database where datname = $1", DATABASE):
-            await connection.execute(f"create database {DATABASE}")
-    finally:
-        await connection.close()
-    connection = await asyncpg.connect(backends.admin_url())
-    try:
-        for role, password in backends.role_passwords.items():
-            if not await connection.fetchval("select true from pg_roles where rolname = $1", role):
-                await connection.execute(f"create role {role} login password '{password}'")
-            await connection.execute(f"create schema if not exists {role} authorization {role}")
-    finally:
-        await connection.close()
+    asyncio.run(apply_roles(backends.admin_url(ADMIN), backends.role_passwords, database=DATABASE))
 
 
 def bucket(backends: Backends, name: str = BUCKET) -> None:
     """Create a bucket unless it exists."""
-    asyncio.run(_bucket(backends, name))
+    from headrace.runtime.provision import apply_bucket  # noqa: PLC0415
 
-
-async def _bucket(backends: Backends, name: str) -> None:
-    session = aioboto3.Session(
-        aws_access_key_id=backends.s3_access_key, aws_secret_access_key=backends.s3_secret_key
+    asyncio.run(
+        apply_bucket(
+            endpoint=backends.s3_endpoint,
+            bucket=name,
+            access_key=backends.s3_access_key,
+            secret_key=backends.s3_secret_key,
+        )
     )
-    async with session.client("s3", endpoint_url=backends.s3_endpoint, region_name="us-east-1") as client:
-        try:
-            await client.create_bucket(Bucket=name)
-        except client.exceptions.BucketAlreadyExists:
-            return

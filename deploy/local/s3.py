@@ -27,7 +27,12 @@ def installed_binary(name: str) -> str:
 
 
 def s3_spec(
-    *, directory: Path, sockets: Path, ports: Ports, credentials: Credentials, env: Mapping[str, str]
+    *,
+    directory: Path,
+    sockets: Path,
+    ports: Ports,
+    credentials: Credentials,
+    env: Mapping[str, str],
 ) -> ProcessSpec:
     """The S3 server process."""
     home = directory / "s3"
@@ -60,7 +65,11 @@ def s3_spec(
     }
     return ProcessSpec(
         name="s3",
-        argv=(installed_binary("weed"), "mini", *(f"-{name}={value}" for name, value in flags.items())),
+        argv=(
+            installed_binary("weed"),
+            "mini",
+            *(f"-{name}={value}" for name, value in flags.items()),
+        ),
         env={**env, "WEED_MASTER_VOLUME_GROWTH_COPY_1": "1"},
         cwd=home,
         ready=lambda: _answers(ports["s3"]),
@@ -70,7 +79,9 @@ def s3_spec(
 
 def _identities(credentials: Credentials) -> str:
     keys = {"accessKey": credentials.s3_access_key, "secretKey": credentials.s3_secret_key}
-    return json.dumps({"identities": [{"name": "headrace", "credentials": [keys], "actions": ["Admin"]}]})
+    return json.dumps(
+        {"identities": [{"name": "headrace", "credentials": [keys], "actions": ["Admin"]}]}
+    )
 
 
 def _write_private(path: Path, text: str) -> None:

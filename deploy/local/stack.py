@@ -4,7 +4,6 @@ import contextlib
 import fcntl
 import logging
 import os
-import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -29,6 +28,7 @@ from deploy.local.s3 import s3_spec
 
 log = logging.getLogger("headrace.local")
 
+BACKENDS = ("kafka", "postgres", "s3")
 TEMPORARY_PREFIX = "headrace-stack-"
 # The path of a Unix socket may have 103 bytes at most, its file name included.
 LONGEST_SOCKET_DIRECTORY = 80
@@ -124,7 +124,10 @@ class Stack:
         self.stop()
 
     def start(self) -> None:
-        """Start everything in order and wait until it is ready; stops all of it again when one part fails."""
+        """Start everything in order and wait until it is ready.
+
+        Stops all of it again when one part fails.
+        """
         self._take_lock()
         try:
             self.leftovers.end()
@@ -137,16 +140,15 @@ class Stack:
 
     def stop(self) -> None:
         """Stop everything, the last started first."""
-        services = [name for name in self._processes if name not in ("kafka", "postgres", "s3", "front")]
-        for group in (["front"], services, ["kafka", "postgres", "s3"]):
-            self._together([self._processes[name].stop for name in group if name in self._processes])
+        for group in (("front",), self.options.services, BACKENDS):
+            present = [self._processes[name] for name in group if name in self._processes]
+            self._together([process.stop for process in present])
         self.leftovers.end()
         self._release_lock()
 
     def specs(self) -> list[ProcessSpec]:
         """How every process of this stack is run, in the order of their start."""
-        backends, services, front = self._backend_specs(), self._service_specs(), self._front_specs()
-        return [*backends, *services, *front]
+        return [*self._backend_specs(), *self._service_specs(), *self._front_specs()]
 
     def _start_in_order(self) -> None:
         began = time.monotonic()
@@ -156,6 +158,7 @@ class Stack:
                 lambda: self._start("kafka", lambda: provision.topics(self.backends)),
                 lambda: self._start("postgres", lambda: provision.database(self.backends)),
                 lambda: self._start("s3", lambda: provision.bucket(self.backends)),
+                provision.preload,
             ]
         )
         self._add(self._service_specs())
@@ -219,8 +222,10 @@ class Stack:
     def _prepare_directory(self) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
         if self.directory.stat().st_uid != os.geteuid():
-            raise StackError(f"{self.directory} belongs to another user; remove it or run as that user")
-        # Enterable, so that PostgreSQL's own user reaches its data; every secret in it has mode 0600.
+            raise StackError(
+                f"{self.directory} belongs to another user; remove it or run as that user"
+            )
+        # Enterable, so that PostgreSQL's own user reaches its data; its secrets have mode 0600.
         self.directory.chmod(0o711)
         for name in ("logs", "run", "scratch", "model-cache"):
             (self.directory / name).mkdir(exist_ok=True, mode=0o700)
@@ -238,7 +243,9 @@ class Stack:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(descriptor)
-            raise StackError(f"the stack in {self.directory} is already up; `make down` stops it") from None
+            raise StackError(
+                f"the stack in {self.directory} is already up; `make down` stops it"
+            ) from None
         self._lock = descriptor
 
     def _release_lock(self) -> None:

@@ -83,7 +83,7 @@ async def _execute(backends: Backends, *statements: str) -> None:
 
 @contextlib.contextmanager
 def shared_backends(directory: Path, prepare: Callable[[Backends], None]) -> Iterator[Backends]:
-    """One set of backends for all processes that pass the same directory (the workers of pytest-xdist).
+    """One set of backends for all processes that pass the same directory (pytest-xdist's workers).
 
     The first one in starts them and stops them again when the last one has left.
     """

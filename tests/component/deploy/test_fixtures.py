@@ -27,7 +27,9 @@ async def test_a_role_works_in_its_own_schema_only(database: TestDatabase) -> No
 async def test_each_test_gets_an_empty_database(database: TestDatabase) -> None:
     connection = await asyncpg.connect(database.admin_url)
     try:
-        count = await connection.fetchval("select count(*) from pg_tables where schemaname = 'tracking'")
+        count = await connection.fetchval(
+            "select count(*) from pg_tables where schemaname = 'tracking'"
+        )
     finally:
         await connection.close()
 
