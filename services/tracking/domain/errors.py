@@ -1,0 +1,28 @@
+"""Errors of tracking that the shared tree has no word for."""
+
+from __future__ import annotations
+
+from headrace.errors import NotFound, Permanent
+
+
+class NotOffered(Permanent):
+    """A part of the MLflow API that this server does not have; clients fall back."""
+
+
+class WrongStage(Permanent):
+    """Something must be active and is not, or the other way round."""
+
+
+def no_run(run_id: str) -> NotFound:
+    """MLflow's error for a run that does not exist."""
+    return NotFound(f"Run with id={run_id} not found")
+
+
+def no_experiment(experiment_id: int | str) -> NotFound:
+    """MLflow's error for an experiment that does not exist."""
+    return NotFound(f"No Experiment with id={experiment_id} exists")
+
+
+def no_model(model_id: str) -> NotFound:
+    """MLflow's error for a logged model that does not exist."""
+    return NotFound(f"Logged model with ID '{model_id}' not found.")

@@ -1,0 +1,240 @@
+"""Metric points as columns, and how a batch becomes one packed chunk."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Final, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headrace.errors import InvalidInput
+from services.tracking.domain.names import check_key, invalid_value, join
+
+ScalarT = TypeVar("ScalarT", bound=np.generic)
+INT64_MAX: Final = 2**63 - 1
+_WORDS: Final = {
+    "nan": math.nan,
+    "infinity": math.inf,
+    "-infinity": -math.inf,
+    "inf": math.inf,
+    "-inf": -math.inf,
+}
+
+Point = tuple[str, float, int, int]
+"""key, value, timestamp (ms), step"""
+
+
+@dataclass(frozen=True, slots=True)
+class Points:
+    """Points of one write, column by column; all columns have the same length."""
+
+    keys: list[str] = field(default_factory=list)
+    values: list[float] = field(default_factory=list)
+    timestamps: list[int] = field(default_factory=list)
+    steps: list[int] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __iter__(self) -> Iterator[Point]:
+        return zip(self.keys, self.values, self.timestamps, self.steps, strict=True)
+
+    def add(self, key: str, value: float, timestamp: int, step: int) -> None:
+        """Append one point."""
+        self.keys.append(key)
+        self.values.append(value)
+        self.timestamps.append(timestamp)
+        self.steps.append(step)
+
+    @classmethod
+    def of(cls, points: Iterable[Point]) -> Points:
+        """Columns of these points."""
+        columns = cls()
+        for key, value, timestamp, step in points:
+            columns.add(key, value, timestamp, step)
+        return columns
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Columns:
+    """Points sorted by key, timestamp, step, value; without duplicates.
+
+    `places[i]` is the place of point i's key in `keys`; shapes (n,), dtypes uint32, float64,
+    int64, int64.
+    """
+
+    keys: tuple[str, ...]
+    places: NDArray[np.uint32]
+    values: NDArray[np.float64]
+    timestamps: NDArray[np.int64]
+    steps: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def digest(self) -> bytes:
+        """16 bytes that name this content: the same points in any order have the same."""
+        body = hashlib.blake2b(digest_size=16)
+        for key in self.keys:
+            body.update(key.encode())
+            body.update(b"\0")
+        for column in (self.places, self.values, self.timestamps, self.steps):
+            body.update(column.tobytes())
+        return body.digest()
+
+    def points(self) -> Iterator[Point]:
+        """The points, one by one."""
+        names = [self.keys[place] for place in self.places.tolist()]
+        return zip(
+            names,
+            self.values.tolist(),
+            self.timestamps.tolist(),
+            self.steps.tolist(),
+            strict=True,
+        )
+
+    def by_key(self) -> Iterator[tuple[str, slice]]:
+        """Where the points of each key lie."""
+        bounds = np.searchsorted(self.places, np.arange(len(self.keys) + 1)).tolist()
+        for number, key in enumerate(self.keys):
+            yield key, slice(bounds[number], bounds[number + 1])
+
+    def only(self, key: str) -> Columns:
+        """The points of one key."""
+        if key not in self.keys:
+            return columns_of(Points())
+        chosen = self.places == self.keys.index(key)
+        return Columns(
+            keys=(key,),
+            places=np.zeros(int(chosen.sum()), dtype=np.uint32),
+            values=self.values[chosen],
+            timestamps=self.timestamps[chosen],
+            steps=self.steps[chosen],
+        )
+
+
+def columns_of(points: Points) -> Columns:
+    """Sort, drop exact duplicates (NaN equals NaN, -0 equals 0), and pack."""
+    keys = tuple(sorted(set(points.keys)))
+    place = {key: number for number, key in enumerate(keys)}
+    return sorted_columns(
+        keys=keys,
+        places=np.fromiter((place[key] for key in points.keys), np.uint32, len(points)),
+        values=np.array(points.values, dtype=np.float64),
+        timestamps=np.array(points.timestamps, dtype=np.int64),
+        steps=np.array(points.steps, dtype=np.int64),
+    )
+
+
+def sorted_columns(
+    *,
+    keys: tuple[str, ...],
+    places: NDArray[np.uint32],
+    values: NDArray[np.float64],
+    timestamps: NDArray[np.int64],
+    steps: NDArray[np.int64],
+) -> Columns:
+    """Columns in canonical order without exact duplicates."""
+    nans = np.isnan(values)
+    values = np.where(nans, np.nan, values + 0.0)
+    order = np.lexsort((nans, np.where(nans, 0.0, values), steps, timestamps, places))
+    sorted_ = [column[order] for column in (places, timestamps, steps, values.view(np.int64))]
+    fresh = np.ones(len(order), dtype=bool)
+    if len(order) > 1:
+        fresh[1:] = np.logical_or.reduce([column[1:] != column[:-1] for column in sorted_])
+    return Columns(
+        keys=keys,
+        places=sorted_[0][fresh].astype(np.uint32, copy=False),
+        values=sorted_[3][fresh].view(np.float64),
+        timestamps=sorted_[1][fresh].astype(np.int64, copy=False),
+        steps=sorted_[2][fresh].astype(np.int64, copy=False),
+    )
+
+
+def merge_columns(key: str, parts: Sequence[Columns]) -> Columns:
+    """The points of one key from several chunks, duplicates between them dropped."""
+    chosen = [part.only(key) for part in parts]
+    return sorted_columns(
+        keys=(key,),
+        places=np.zeros(sum(map(len, chosen)), dtype=np.uint32),
+        values=_joined([part.values for part in chosen], np.float64),
+        timestamps=_joined([part.timestamps for part in chosen], np.int64),
+        steps=_joined([part.steps for part in chosen], np.int64),
+    )
+
+
+def _joined(arrays: list[NDArray[ScalarT]], dtype: type[ScalarT]) -> NDArray[ScalarT]:
+    return np.concatenate([np.zeros(0, dtype=dtype), *arrays])
+
+
+def number_of(value: object, *, path: str) -> float:
+    """A metric value: a number, or a word for one that JSON lacks. Raises InvalidInput."""
+    if isinstance(value, float):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(value, str):
+        word = _WORDS.get(value.strip().lower())
+        if word is not None:
+            return word
+        try:
+            return float(value)
+        except ValueError:
+            pass
+    reason = "Please specify value as a valid double (64-bit floating point)"
+    raise InvalidInput(invalid_value(path, value, reason), field=path)
+
+
+def integer_of(value: object, *, path: str, least: int = -INT64_MAX - 1) -> int:
+    """A 64-bit integer, also one that travelled as text. Raises InvalidInput."""
+    number: int | None = None
+    if isinstance(value, int) and not isinstance(value, bool):
+        number = value
+    elif isinstance(value, float) and value.is_integer():
+        number = int(value)
+    elif isinstance(value, str):
+        try:
+            number = int(value)
+        except ValueError:
+            number = None
+    if number is None or not least <= number <= INT64_MAX:
+        kind = "nonnegative long" if least == 0 else "valid long"
+        reason = f"It must be a {kind} (64-bit integer)."
+        raise InvalidInput(invalid_value(path, value, reason), field=path)
+    return number
+
+
+def read_point(
+    points: Points, checked: set[str], entry: dict[str, object], *, path: str = ""
+) -> None:
+    """Append the point of one JSON object. `checked` remembers keys known to be fine."""
+    key, value, timestamp = entry.get("key"), entry.get("value"), entry.get("timestamp")
+    if key not in checked:
+        if not isinstance(key, str) or not key:
+            raise missing(join(path, "key"))
+        checked.add(check_key(key, path=join(path, "name"), what="Metric name"))
+    if value is None or value == "":
+        raise missing(join(path, "value"))
+    if timestamp is None or timestamp == "":
+        raise missing(join(path, "timestamp"))
+    if type(value) is not float:
+        value = number_of(value, path=join(path, "value"))
+    if type(timestamp) is not int or not 0 <= timestamp <= INT64_MAX:
+        timestamp = integer_of(timestamp, path=join(path, "timestamp"), least=0)
+    step = entry.get("step", 0)
+    if type(step) is not int or not -INT64_MAX <= step <= INT64_MAX:
+        step = integer_of(0 if step is None else step, path=join(path, "step"))
+    points.add(str(key), value, timestamp, step)
+
+
+def missing(name: str) -> InvalidInput:
+    """MLflow's error for a required field that did not come."""
+    return InvalidInput(
+        f"Missing value for required parameter '{name}'. "
+        "See the API docs for more information about request parameters.",
+        field=name,
+    )
