@@ -1,1 +1,1 @@
-"""Everything that puts Headrace onto a machine: the native stack, compose, the container image, the front door."""
+"""What puts Headrace onto a machine: the native stack, compose, the image, the front door."""

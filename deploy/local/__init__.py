@@ -1,4 +1,4 @@
-"""The native stack: Kafka, PostgreSQL, S3, the front door and the services as plain supervised processes.
+"""The native stack: backends, front door and services as plain supervised processes.
 
 `make up`, `make demo`, the tests and the benchmarks all start them through this one package.
 """

@@ -1,4 +1,4 @@
-"""The unprivileged account that PostgreSQL runs as when the stack is started by root, and places it can reach."""
+"""Whom PostgreSQL runs as when root starts the stack, and places that this account can reach."""
 
 import hashlib
 import os
@@ -46,7 +46,10 @@ def _enterable(directory: Path) -> bool:
 
 
 def place_outside(name: str, *, belongs_to: str) -> Path:
-    """A directory that everybody can enter and that survives a reboot, one for each `belongs_to`; made if missing."""
+    """A directory that everybody can enter, made if missing: one for each `belongs_to`.
+
+    It survives a reboot.
+    """
     base = Path("/var/tmp") if Path("/var/tmp").is_dir() else Path(tempfile.gettempdir())  # noqa: S108
     return own_directory(base / f"headrace-{name}-{digest(belongs_to)}", mode=0o711)
 
@@ -67,7 +70,7 @@ def own_directory(path: Path, *, mode: int) -> Path:
 
 
 def copy_once(source: Path, target: Path) -> Path:
-    """Copy a tree unless an earlier start did; a copy that was cut off is never taken for a whole one."""
+    """Copy a tree unless an earlier start did; a copy that was cut off never counts."""
     if not target.exists():
         partial = Path(tempfile.mkdtemp(dir=target.parent, prefix=f"{target.name}."))
         shutil.copytree(source, partial, symlinks=True, dirs_exist_ok=True)

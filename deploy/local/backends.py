@@ -1,4 +1,4 @@
-"""How to reach the three backends of a stack, as plain values that can be handed to another process."""
+"""How to reach the backends of a stack: plain values that can be handed to another process."""
 
 import json
 from dataclasses import asdict, dataclass, field
@@ -56,4 +56,5 @@ class Backends:
         return cls(**json.loads(text))
 
     def _url(self, role: str, password: str, database: str) -> str:
-        return f"postgresql://{role}:{quote(password, safe='')}@127.0.0.1:{self.postgres_port}/{database}"
+        login = f"{role}:{quote(password, safe='')}"
+        return f"postgresql://{login}@127.0.0.1:{self.postgres_port}/{database}"

@@ -1,4 +1,4 @@
-"""Passwords and keys of one stack: generated once per data directory, in a file that only its owner reads."""
+"""Passwords and keys of one stack, generated once per data directory into a private file."""
 
 import json
 import os
@@ -24,13 +24,19 @@ class Credentials:
     def of(cls, path: Path) -> "Credentials":
         """The credentials in this file, made with mode 0600 when it does not exist."""
         if not path.exists():
-            cls()._save(path)
+            _save(cls(), path)
         return cls(**json.loads(path.read_text()))
 
-    def _save(self, path: Path) -> None:
-        temporary = path.with_suffix(".tmp")
-        temporary.unlink(missing_ok=True)
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            json.dump(asdict(self), file)
-        temporary.replace(path)
+
+def _save(credentials: Credentials, path: Path) -> None:
+    temporary = path.with_suffix(".tmp")
+    write_private(temporary, json.dumps(asdict(credentials)))
+    temporary.replace(path)
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file that only its owner may read, whatever stood there before."""
+    path.unlink(missing_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)

@@ -1,11 +1,11 @@
 """Caddy as the front door: one address for the console, MLflow and every service's REST."""
 
-import socket
 from collections.abc import Mapping
 from pathlib import Path
 
 from deploy.local.options import CHECKOUT
 from deploy.local.ports import Ports
+from deploy.local.probes import accepts
 from deploy.local.process import ProcessSpec
 from deploy.local.s3 import installed_binary
 
@@ -34,7 +34,7 @@ def front_spec(*, directory: Path, ports: Ports, env: Mapping[str, str]) -> Proc
             "XDG_CONFIG_HOME": str(home),
         },
         cwd=home,
-        ready=lambda: _accepts(ports["front"]),
+        ready=lambda: accepts(ports["front"]),
     )
 
 
@@ -46,8 +46,3 @@ def front_environment(ports: Ports) -> dict[str, str]:
         "HEADRACE_FRONT_PORT": str(ports["front"]),
         **upstreams,
     }
-
-
-def _accepts(port: int) -> bool:
-    with socket.create_connection(("127.0.0.1", port), timeout=1):
-        return True

@@ -15,7 +15,7 @@ STACK_ID_VARIABLE = "HEADRACE_STACK_ID"
 
 @dataclass(frozen=True, kw_only=True)
 class ProcessRecord:
-    """A process as it was when it started; `identity` tells it from a later process with the same pid."""
+    """A process at its start; `identity` tells it from a later process with the same pid."""
 
     pid: int
     identity: str
@@ -82,7 +82,7 @@ def tree(pid: int) -> list[ProcessRecord]:
 
 
 def marked(stack_id: str) -> list[ProcessRecord]:
-    """All processes that carry this stack's id in their environment, wherever their parents went."""
+    """All processes with this stack's id in their environment, wherever their parents went."""
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
@@ -92,7 +92,10 @@ def marked(stack_id: str) -> list[ProcessRecord]:
 
 
 def working_in(directory: Path) -> list[ProcessRecord]:
-    """All processes whose working directory is this one: PostgreSQL backends, which leave group and environment."""
+    """All processes whose working directory is this one.
+
+    These are PostgreSQL's backends, which leave their group and overwrite their environment.
+    """
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
@@ -111,7 +114,7 @@ def send(record: ProcessRecord, number: signal.Signals) -> None:
 def end(
     records: list[ProcessRecord], *, seconds: float, first: signal.Signals = signal.SIGTERM
 ) -> None:
-    """Ask the processes to end, wait at most `seconds`, then kill those left and wait until they are gone."""
+    """Ask the processes to end, wait at most `seconds`, kill those left, wait for those too."""
     for record in records:
         send(record, first)
         send(record, signal.SIGCONT)

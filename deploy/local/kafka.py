@@ -1,18 +1,22 @@
-"""Apache Kafka in KRaft mode, one node that is broker and controller, from the jars on Maven Central."""
+"""Apache Kafka in KRaft mode: one node, broker and controller, from the jars on Maven Central."""
 
 import base64
 import hashlib
+import logging
 import secrets
 import shutil
-import socket
 import subprocess
+from importlib import import_module
 from pathlib import Path
 
 from deploy.local.errors import StackError
 from deploy.local.java import find_java
 from deploy.local.options import CHECKOUT
 from deploy.local.ports import Ports
+from deploy.local.probes import accepts
 from deploy.local.process import ProcessSpec
+
+log = logging.getLogger("headrace.local")
 
 VERSION = "4.3.1"
 COORDINATES = f"org.apache.kafka:kafka_2.13:{VERSION}+org.slf4j:slf4j-simple:1.7.36"
@@ -45,13 +49,12 @@ broker.session.timeout.ms=1500
 
 
 def fetch_jars() -> Path:
-    """The directory with Kafka's jars, downloaded and checked against the committed checksums when it is missing."""
+    """The directory with Kafka's jars; if missing, downloaded and checked against the checksums."""
     if JARS.is_dir():
         return JARS
-    import jgo  # noqa: PLC0415 - only the first start needs it
-
+    log.info("fetching Kafka %s", VERSION)
     JARS.parent.mkdir(exist_ok=True)
-    environment = jgo.build(COORDINATES, cache_dir=JARS.parent / "jgo")
+    environment = import_module("jgo").build(COORDINATES, cache_dir=JARS.parent / "jgo")
     partial = JARS.with_suffix(".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
@@ -73,7 +76,7 @@ def verify_jars(directory: Path) -> None:
 
 
 def new_cluster_id() -> str:
-    """A random cluster id; never one that begins with "-", which Kafka's formatter takes for an option."""
+    """A random cluster id that does not begin with "-": the formatter takes that for an option."""
     while True:
         text = base64.urlsafe_b64encode(secrets.token_bytes(16)).decode().rstrip("=")
         if not text.startswith("-"):
@@ -101,7 +104,7 @@ def kafka_spec(*, directory: Path, ports: Ports, env: dict[str, str]) -> Process
         argv=(java, *_flags(home), "-cp", classpath, "kafka.Kafka", str(properties)),
         env=env,
         cwd=home,
-        ready=lambda: _accepts(ports["kafka"]),
+        ready=lambda: accepts(ports["kafka"]),
         prepare=prepare,
     )
 
@@ -137,8 +140,3 @@ def _format(java: str, classpath: str, properties: Path) -> None:
     )
     if done.returncode != 0:
         raise StackError(f"Kafka could not format {properties.parent}: {done.stderr[-2000:]}")
-
-
-def _accepts(port: int) -> bool:
-    with socket.create_connection(("127.0.0.1", port), timeout=1):
-        return True

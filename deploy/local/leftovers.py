@@ -27,13 +27,14 @@ class State:
 
 
 class Leftovers:
-    """The records of one stack directory. Only processes that this stack started are ever signalled."""
+    """The records of one stack directory. Only processes that it started are ever signalled."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self._run = directory / "run"
         self._supervisor = directory / "supervisor.json"
         self._state = directory / "state.json"
+        self._report = directory / "report.txt"
         self.stack_id = self._stack_id()
 
     def begin(self, *, base: int, services: tuple[str, ...]) -> None:
@@ -42,6 +43,14 @@ class Leftovers:
         record = ProcessRecord.of(os.getpid())
         if record is not None:
             record.save(self._supervisor)
+
+    def report(self, text: str) -> None:
+        """Say to whoever waits that everything is ready; "" takes it back."""
+        self._report.write_text(text)
+
+    def last_report(self) -> str:
+        """The text of the last `report`, "" while nothing is ready."""
+        return self._report.read_text() if self._report.exists() else ""
 
     def supervisor(self) -> ProcessRecord | None:
         """The supervisor that runs now, if any."""
@@ -66,7 +75,7 @@ class Leftovers:
         """End everything that is left of an earlier start; returns how many processes that were."""
         named = self.recorded()
         count = len(named)
-        # PostgreSQL takes SIGTERM as "wait for the clients"; SIGINT is its orderly stop without waiting.
+        # PostgreSQL takes SIGTERM as "wait for the clients"; SIGINT is its orderly stop now.
         postgres = [named.pop("postgres")] if "postgres" in named else []
         families = [member for record in named.values() for member in identity.tree(record.pid)]
         identity.end(families, seconds=STOP_SECONDS)
@@ -76,6 +85,7 @@ class Leftovers:
         for path in self._run.glob("*.json"):
             path.unlink(missing_ok=True)
         self._supervisor.unlink(missing_ok=True)
+        self._report.unlink(missing_ok=True)
         return count + len(strays)
 
     def remove(self) -> None:

@@ -19,8 +19,11 @@ SERVICES = (
 
 @dataclass(frozen=True, kw_only=True)
 class StackOptions:
-    """`services`: which to start ((): only the backends, and then no front door). `environment`: further or
-    overriding variables by process name. `durable=False` lets PostgreSQL skip fsync: for tests only.
+    """What to start and where.
+
+    `services`: (): only the backends, and then no front door either.
+    `environment`: further or overriding variables by process name.
+    `durable=False`: PostgreSQL skips fsync; for tests only.
     """
 
     directory: Path = CHECKOUT / ".headrace"

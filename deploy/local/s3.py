@@ -1,19 +1,17 @@
 """SeaweedFS as the S3 server: master, volume server, filer and S3 gateway in one process."""
 
 import json
-import os
 import sysconfig
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 
-from deploy.local.credentials import Credentials
+from deploy.local.credentials import Credentials, write_private
 from deploy.local.errors import StackError
 from deploy.local.ports import Ports
+from deploy.local.probes import answers
 from deploy.local.process import ProcessSpec
 
-# Volumes are files that grow; a bucket takes some, and a count worked out from free disk runs out after few buckets.
+# Each bucket takes volumes of its own; a count worked out from free disk is used up by few buckets.
 MOST_VOLUMES = 2000
 VOLUME_MEGABYTES = 128
 
@@ -40,7 +38,7 @@ def s3_spec(
     identities = home / "identities.json"
 
     def prepare() -> None:
-        _write_private(identities, _identities(credentials))
+        write_private(identities, _identities(credentials))
 
     flags = {
         "dir": home / "data",
@@ -72,7 +70,7 @@ def s3_spec(
         ),
         env={**env, "WEED_MASTER_VOLUME_GROWTH_COPY_1": "1"},
         cwd=home,
-        ready=lambda: _answers(ports["s3"]),
+        ready=lambda: answers(ports["s3"], "/healthz"),
         prepare=prepare,
     )
 
@@ -82,17 +80,3 @@ def _identities(credentials: Credentials) -> str:
     return json.dumps(
         {"identities": [{"name": "headrace", "credentials": [keys], "actions": ["Admin"]}]}
     )
-
-
-def _write_private(path: Path, text: str) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
-
-
-def _answers(port: int) -> bool:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=2) as answer:
-            return bool(answer.status == 200)
-    except urllib.error.HTTPError:
-        return False

@@ -7,8 +7,9 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
+from typing import Self, TypedDict
 
 from deploy.local import provision
 from deploy.local.account import digest, own_directory
@@ -16,7 +17,7 @@ from deploy.local.backends import Backends
 from deploy.local.credentials import Credentials
 from deploy.local.errors import StackError
 from deploy.local.front import front_spec
-from deploy.local.identity import STACK_ID_VARIABLE
+from deploy.local.identity import STACK_ID_VARIABLE, ProcessRecord
 from deploy.local.kafka import kafka_spec
 from deploy.local.leftovers import Leftovers, sweep_temporary
 from deploy.local.options import StackOptions
@@ -32,6 +33,15 @@ BACKENDS = ("kafka", "postgres", "s3")
 TEMPORARY_PREFIX = "headrace-stack-"
 # The path of a Unix socket may have 103 bytes at most, its file name included.
 LONGEST_SOCKET_DIRECTORY = 80
+
+
+class Survey(TypedDict):
+    """One process as it is now."""
+
+    name: str
+    pid: int | None
+    ready: bool
+    address: str
 
 
 class Stack:
@@ -116,7 +126,7 @@ class Stack:
         """The HEADRACE_* variables that a service process is started with, secrets included."""
         return own_environment(name, self._context)
 
-    def __enter__(self) -> "Stack":
+    def __enter__(self) -> Self:
         self.start()
         return self
 
@@ -146,9 +156,28 @@ class Stack:
         self.leftovers.end()
         self._release_lock()
 
-    def specs(self) -> list[ProcessSpec]:
-        """How every process of this stack is run, in the order of their start."""
-        return [*self._backend_specs(), *self._service_specs(), *self._front_specs()]
+    @property
+    def started(self) -> bool:
+        """Whether everything became ready."""
+        return "everything" in self.timings
+
+    def survey(self) -> list[Survey]:
+        """Asks every process, also those of a stack that another process supervises."""
+        records = self.leftovers.recorded()
+        specs = [*self._backend_specs(), *self._service_specs(), *self._front_specs()]
+        return [self._ask(spec, records.get(spec.name)) for spec in specs]
+
+    def _ask(self, spec: ProcessSpec, record: ProcessRecord | None) -> Survey:
+        try:
+            ready = record is not None and spec.ready()
+        except OSError:
+            ready = False
+        return Survey(
+            name=spec.name,
+            pid=None if record is None else record.pid,
+            ready=ready,
+            address=f"127.0.0.1:{self.ports[spec.name]}",
+        )
 
     def _start_in_order(self) -> None:
         began = time.monotonic()
@@ -178,6 +207,7 @@ class Stack:
             began = time.monotonic()
             provide()
             self.timings[f"{name} provisioning"] = time.monotonic() - began
+        log.info("%s is ready (%.1f s)", name, self.timings[name])
 
     def _add(self, specs: list[ProcessSpec]) -> None:
         for spec in specs:
@@ -216,8 +246,13 @@ class Stack:
 
     def _together(self, actions: list[Callable[[], None]]) -> None:
         with ThreadPoolExecutor(max_workers=max(1, len(actions))) as pool:
-            for future in [pool.submit(action) for action in actions]:
-                future.result()
+            try:
+                for future in as_completed([pool.submit(action) for action in actions]):
+                    future.result()
+            except BaseException:
+                for process in self._processes.values():
+                    process.abandon()
+                raise
 
     def _prepare_directory(self) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
