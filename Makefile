@@ -1,0 +1,72 @@
+# Every command of the project; `make help` lists them. Needs Python 3.11+ and make, nothing else.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+
+VENV := .venv/bin
+PY := $(VENV)/python
+READY := .venv/.ready
+EVERYDAY := unit contract component property system ui
+SUITES = $(wildcard $(addprefix tests/,$(EVERYDAY)))
+
+.PHONY: help
+help: ## Print this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: $(READY) ## Make .venv from requirements.lock, fetch Kafka (and a Java if there is none)
+
+$(READY): requirements.lock requirements-jre.lock deploy/setup.sh
+	@deploy/setup.sh
+
+.PHONY: up
+up: $(READY) ## Start the stack and the console at one URL (HEADRACE_PORT_BASE moves the ports)
+	@$(PY) -m deploy.local up --detach
+
+.PHONY: down
+down: $(READY) ## Stop the stack
+	@$(PY) -m deploy.local down
+
+.PHONY: status
+status: $(READY) ## Say what runs and whether it is ready
+	@$(PY) -m deploy.local status
+
+.PHONY: demo
+demo: $(READY) ## Turn the loop on a year of real flights; ends with a report and plots
+	@$(PY) -m examples.flights
+
+.PHONY: test
+test: $(READY) ## Run the tests on real backends (at most 10 minutes on 2 cores)
+	@$(PY) -m pytest $(SUITES) -m "not slow"
+
+.PHONY: test-all
+test-all: $(READY) ## Run all tests, the slow ones and fault injection included
+	@$(PY) -m pytest tests
+
+.PHONY: lint
+lint: $(READY) ## Check style, types, import rules and contract compatibility
+	$(VENV)/ruff check .
+	$(VENV)/ruff format --check .
+	$(VENV)/mypy
+	$(VENV)/lint-imports
+	$(PY) -m headrace.events.compatibility check
+
+.PHONY: format
+format: $(READY) ## Format the code and apply safe fixes
+	$(VENV)/ruff check --fix .
+	$(VENV)/ruff format .
+
+.PHONY: bench
+bench: $(READY) ## Measure every figure of the README
+	@$(PY) -m pytest tests/bench -s -p no:randomly
+
+.PHONY: bench-drift
+bench-drift: $(READY) ## Count the shipped drift detectors' alarms on drift-free years
+	@$(PY) -m tests.bench.drift
+
+.PHONY: proto
+proto: $(READY) ## Generate the protobuf stubs from proto/
+	@deploy/proto.sh
+
+.PHONY: docs
+docs: $(READY) ## Freeze the event schemas and write docs/ that comes from code
+	$(PY) -m headrace.events.compatibility freeze
