@@ -13,8 +13,10 @@ from headrace.events.topics import Topic, all_topics
 _ALREADY_EXISTS = 36
 
 
-async def apply_topics(kafka: str, topics: Sequence[Topic] | None = None) -> list[str]:
-    """Create what is missing; returns the names created.
+async def apply_topics(
+    kafka: str, topics: Sequence[Topic] | None = None, *, replication: int = 1
+) -> list[str]:
+    """Create what is missing, each partition on `replication` brokers; returns the new names.
 
     Raises Conflict if a topic exists with another number of partitions: raising it would break
     the order of keys, so a new topic is the only way.
@@ -26,7 +28,7 @@ async def apply_topics(kafka: str, topics: Sequence[Topic] | None = None) -> lis
         present = set(await admin.list_topics())
         missing = [topic for topic in wanted if topic.name not in present]
         if missing:
-            await _create(admin, missing)
+            await _create(admin, missing, replication)
         await _check_partitions(admin, [topic for topic in wanted if topic.name in present])
         return [topic.name for topic in missing]
     finally:
@@ -48,13 +50,13 @@ async def check_topics(kafka: str) -> list[str]:
         await admin.close()
 
 
-async def _create(admin: AIOKafkaAdminClient, topics: Sequence[Topic]) -> None:
+async def _create(admin: AIOKafkaAdminClient, topics: Sequence[Topic], replication: int) -> None:
     response = await admin.create_topics(
         [
             NewTopic(
                 name=topic.name,
                 num_partitions=topic.partitions,
-                replication_factor=-1,
+                replication_factor=replication,
                 topic_configs=topic.config,
             )
             for topic in topics

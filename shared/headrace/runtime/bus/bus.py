@@ -87,7 +87,11 @@ class Bus:
                 for consumer in self.consumers
             ]
             consuming.append(asyncio.create_task(self._publish_offsets(), name="offsets"))
-            await asyncio.gather(relay, *consuming)
+            done, _ = await asyncio.wait(
+                {relay, *consuming}, return_when=asyncio.FIRST_COMPLETED
+            )
+            for task in done:
+                task.result()
         finally:
             await _cancel(consuming)
             with contextlib.suppress(KafkaError, OSError, asyncio.CancelledError):

@@ -18,7 +18,7 @@ from headrace.runtime.bus.model import Caller, Event, Subscription, Tx
 from headrace.runtime.telemetry import Log, Metrics
 
 
-class Fenced(Exception):  # noqa: N818 - it is a state of affairs, not a fault
+class Fenced(Exception):
     """Another owner moved the offset of this partition; the work is dropped."""
 
 

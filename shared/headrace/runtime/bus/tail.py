@@ -64,7 +64,12 @@ class Tail:
         """Read until cancelled."""
         while True:
             client = AIOKafkaConsumer(
-                bootstrap_servers=self._kafka, enable_auto_commit=False, fetch_max_wait_ms=100
+                *self._topics,
+                bootstrap_servers=self._kafka,
+                group_id=None,
+                enable_auto_commit=False,
+                auto_offset_reset="earliest",
+                fetch_max_wait_ms=100,
             )
             try:
                 await client.start()
@@ -77,12 +82,7 @@ class Tail:
                 await client.stop()
 
     async def _assign(self, client: AIOKafkaConsumer) -> None:
-        places = [
-            TopicPartition(topic, part)
-            for topic in self._topics
-            for part in sorted(await _partitions(client, topic))
-        ]
-        client.assign(places)
+        places = await _all_places(client, self._topics)
         first = await client.beginning_offsets(places)
         self._ends = await client.end_offsets(places)
         for place in places:
@@ -114,12 +114,10 @@ class Tail:
             self.caught_up.set()
 
 
-async def _partitions(client: AIOKafkaConsumer, topic: str) -> set[int]:
-    """Partitions of a topic; waits until the broker knows it."""
+async def _all_places(client: AIOKafkaConsumer, topics: Sequence[str]) -> list[TopicPartition]:
+    """Every partition of the topics; waits until the broker knows them all."""
     while True:
-        found: set[int] | None = client.partitions_for_topic(topic)
-        if found:
-            return found
-        await client.topics()
-        if not client.partitions_for_topic(topic):
-            await asyncio.sleep(0.5)
+        places: list[TopicPartition] = sorted(client.assignment())
+        if {place.topic for place in places} == set(topics):
+            return places
+        await asyncio.sleep(0.1)
