@@ -21,7 +21,7 @@ STYLE: Final = """
 .plot-line { fill: none; stroke: var(--c); stroke-width: 2; stroke-linejoin: round;
   stroke-linecap: round; }
 .plot-line.quiet { stroke-width: 1.5; stroke-dasharray: 5 4; }
-.plot-dots circle { fill: var(--c); opacity: .22; }
+.plot-dots { fill: none; stroke: var(--c); stroke-width: 3.4; stroke-linecap: round; opacity: .25; }
 .plot-end { fill: var(--c); }
 .plot-marker line { stroke: var(--plot-marker, var(--plot-ink)); stroke-width: 1;
   stroke-dasharray: 2 3; }
@@ -107,7 +107,7 @@ def line_chart(chart: Chart) -> str:
     return (
         f'<svg class="plot" viewBox="0 0 {frame.width} {frame.height}" role="img"'
         f' aria-label="{escape(_description(chart))}"'
-        f" data-plot='{escape(_figures(chart, scales), quote=True)}'>{body}</svg>"
+        f" data-plot='{_quoted(_figures(chart, scales))}'>{body}</svg>"
     )
 
 
@@ -245,13 +245,14 @@ def _markers(chart: Chart, scales: _Scales) -> str:
 
 
 def _dots(line: Line, scales: _Scales) -> str:
-    inside = [
-        (scales.x(day), scales.y(value))
+    dots = "".join(
+        f"M{scales.x(day):.1f} {scales.y(value):.1f}h0"
         for day, value in line.dots
         if scales.low <= value <= scales.high and scales.first <= day <= scales.last
-    ]
-    circles = "".join(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="1.8"/>' for x, y in inside)
-    return f'<g class="plot-dots" data-series="{line.color}"{_tint(line)}>{circles}</g>'
+    )
+    if not dots:
+        return ""
+    return f'<path class="plot-dots" data-series="{line.color}"{_tint(line)} d="{dots}"/>'
 
 
 def _path(line: Line, scales: _Scales) -> str:
@@ -272,30 +273,36 @@ def _tint(line: Line) -> str:
 
 
 def _figures(chart: Chart, scales: _Scales) -> str:
+    """What a hover script needs: the scales, and per line its days (from the first) and values."""
+    frame = chart.frame
     return json.dumps(
         {
             "decimals": chart.decimals,
-            "top": chart.frame.top,
-            "bottom": chart.frame.height - chart.frame.bottom,
+            "first": scales.first.isoformat(),
+            "days": max((scales.last - scales.first).days, 1),
+            "left": frame.left,
+            "right": frame.width - frame.right,
+            "top": frame.top,
+            "bottom": frame.height - frame.bottom,
+            "low": scales.low,
+            "high": scales.high,
             "lines": [
                 {
                     "name": line.name,
                     "color": line.color,
-                    "points": [
-                        [
-                            day.isoformat(),
-                            round(scales.x(day), 1),
-                            round(scales.y(v), 1),
-                            round(v, 4),
-                        ]
-                        for day, v in line.points
-                    ],
+                    "days": [(day - scales.first).days for day, _ in line.points],
+                    "values": [round(value, 4) for _, value in line.points],
                 }
                 for line in chart.lines
             ],
         },
         separators=(",", ":"),
     )
+
+
+def _quoted(text: str) -> str:
+    """For an attribute in single quotes; JSON is full of double ones."""
+    return escape(text, quote=False).replace("'", "&#39;")
 
 
 def _description(chart: Chart) -> str:

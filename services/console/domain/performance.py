@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Final, Literal
@@ -50,20 +50,27 @@ def curve(model: str, days: Iterable[Day], metric: Metric) -> Curve:
 
     A weekly mean weighs its days by labels and counts only days that have the metric.
     """
-    sums: defaultdict[date, list[tuple[float, int]]] = defaultdict(list)
+    parts: defaultdict[date, list[tuple[float, int]]] = defaultdict(list)
     for day in days:
         value = day.auc if metric == "auc" else day.log_loss
         if value is not None and day.labelled > 0:
-            sums[day.day].append((value, day.labelled))
-    daily = [(day, *_weighted(parts)) for day, parts in sorted(sums.items())]
-    points = []
-    first = 0
-    for index, (date_, value, rows) in enumerate(daily):
-        while daily[first][0] <= date_ - timedelta(days=WEEK):
+            parts[day.day].append((value * day.labelled, day.labelled))
+    daily = [
+        (when, sum(total for total, _ in own), sum(rows for _, rows in own))
+        for when, own in sorted(parts.items())
+    ]
+    return Curve(model=model, points=tuple(_smoothed(daily)))
+
+
+def _smoothed(daily: Sequence[tuple[date, float, int]]) -> Iterator[Point]:
+    """Points from (day, sum over rows, rows); the window's sums slide along."""
+    first, total, rows = 0, 0.0, 0
+    for when, day_total, day_rows in daily:
+        total, rows = total + day_total, rows + day_rows
+        while daily[first][0] <= when - timedelta(days=WEEK):
+            total, rows = total - daily[first][1], rows - daily[first][2]
             first += 1
-        window = [(part, weight) for _, part, weight in daily[first : index + 1]]
-        points.append(Point(day=date_, value=value, weekly=_weighted(window)[0], labelled=rows))
-    return Curve(model=model, points=tuple(points))
+        yield Point(day=when, value=day_total / day_rows, weekly=total / rows, labelled=day_rows)
 
 
 def swaps(days: Sequence[Day]) -> tuple[Swap, ...]:
@@ -74,8 +81,3 @@ def swaps(days: Sequence[Day]) -> tuple[Swap, ...]:
             firsts.setdefault(day.version, day.day)
     ordered = sorted((day, version) for version, day in firsts.items())
     return tuple(Swap(day=day, version=version) for day, version in ordered[1:])
-
-
-def _weighted(parts: Sequence[tuple[float, int]]) -> tuple[float, int]:
-    rows = sum(weight for _, weight in parts)
-    return sum(value * weight for value, weight in parts) / rows, rows
