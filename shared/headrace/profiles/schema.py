@@ -1,4 +1,4 @@
-"""What a profile counts: the numeric features by name, the categorical ones with their categories."""
+"""What a profile counts: numeric features, and categorical ones with their categories."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class ProfileSchema:
 
     @classmethod
     def infer(cls, columns: Columns, *, max_categories: int = 255) -> ProfileSchema:
-        """Numbers and booleans become numeric, strings categorical with their most frequent values."""
+        """Numbers become numeric; strings categorical, with their most frequent values."""
         numeric: list[str] = []
         categorical: list[CategoricalFeature] = []
         for name, column in flat_columns(columns):
@@ -51,9 +51,7 @@ class ProfileSchema:
     def to_document(self) -> dict[str, Any]:
         return {
             "numeric": list(self.numeric),
-            "categorical": {
-                feature.name: list(feature.categories) for feature in self.categorical
-            },
+            "categorical": {feature.name: list(feature.categories) for feature in self.categorical},
         }
 
     @classmethod
@@ -68,7 +66,7 @@ class ProfileSchema:
 
 
 def flat_columns(columns: Columns) -> Iterator[tuple[str, NDArray[Any]]]:
-    """Every feature as a vector [n]: [n, 1] is squeezed, [n, k] becomes `name[0]` .. `name[k-1]`."""
+    """Every feature as a vector [n]: [n, k] becomes `name[0]` .. `name[k-1]`."""
     for name, tensor in columns.items():
         if tensor.ndim == 0:
             raise InvalidInput(f"tensor {name!r} has no rows dimension", field=name)

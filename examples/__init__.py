@@ -1,0 +1,1 @@
+"""Uses of the platform that are not part of it."""
