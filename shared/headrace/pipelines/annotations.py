@@ -49,7 +49,11 @@ def type_name(annotation: Any) -> str:
         return str(annotation).replace("typing.", "")
     if isinstance(annotation, type):
         module = annotation.__module__
-        return annotation.__qualname__ if module == "builtins" else f"{module}.{annotation.__qualname__}"
+        return (
+            annotation.__qualname__
+            if module == "builtins"
+            else f"{module}.{annotation.__qualname__}"
+        )
     return str(annotation).replace("typing.", "")
 
 

@@ -32,7 +32,7 @@ class Step(Generic[P, R_co]):
         timeout: float,
         resources: Resources,
     ) -> None:
-        functools.update_wrapper(self, function)
+        self.__doc__ = function.__doc__
         self.function = function
         self.name = function.__name__
         self.retry = retry
@@ -99,8 +99,10 @@ def step(
 class Pipeline(Generic[P]):
     """A pipeline: its body only wires steps together."""
 
-    def __init__(self, body: Callable[P, None], *, name: str | None, preload: Sequence[str]) -> None:
-        functools.update_wrapper(self, body)
+    def __init__(
+        self, body: Callable[P, None], *, name: str | None, preload: Sequence[str]
+    ) -> None:
+        self.__doc__ = body.__doc__
         self.body = body
         self.name = name or body.__name__
         self.attribute = body.__name__

@@ -42,7 +42,7 @@ class Symbol:
         )
 
     __bool__ = __len__ = __iter__ = __add__ = __lt__ = __gt__ = __le__ = __ge__ = _no
-    __getitem__ = __sub__ = __mul__ = __truediv__ = __call__ = __eq__ = __ne__ = _no  # type: ignore[assignment]
+    __getitem__ = __sub__ = __mul__ = __truediv__ = __call__ = __eq__ = __ne__ = _no
     __hash__ = object.__hash__
 
     def __getattr__(self, name: str) -> NoReturn:
