@@ -1,0 +1,52 @@
+"""Composition of the registry: the only file that wires everything."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import httpx
+from fastapi import APIRouter
+
+from headrace.runtime.bus import Subscription
+from headrace.runtime.service import Resources, Service
+from headrace.runtime.service.model import Background
+from services.registry import handlers
+from services.registry.api import routers
+from services.registry.api.context import Context
+from services.registry.api.sources import Sources
+from services.registry.settings import Settings
+
+
+def build(settings: Settings) -> Service[Settings]:
+    """The registry with its routes and consumers."""
+    tracking = httpx.AsyncClient(base_url=settings.tracking_url, timeout=10)
+
+    def routes(resources: Resources[Settings]) -> Sequence[APIRouter]:
+        sources = Sources(
+            blobs=resources.blobs,
+            tracking=tracking,
+            pool=resources.pool,
+            project=settings.project,
+        )
+        return routers(Context(resources=resources, sources=sources))
+
+    def background(resources: Resources[Settings]) -> Sequence[Background]:
+        _ = resources
+
+        async def close_client_at_the_end() -> None:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                await tracking.aclose()
+
+        return [close_client_at_the_end]
+
+    return Service(
+        name="registry",
+        settings=settings,
+        migrations="services.registry.migrations",
+        routes=routes,
+        subscriptions=lambda _: [Subscription(group="registry.events", handlers=handlers.HANDLERS)],
+        background=background,
+    )

@@ -1,0 +1,1 @@
+"""Rules of the registry: names, sources, datasets, the gate, promotions, lineage. No I/O."""

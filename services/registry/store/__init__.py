@@ -1,0 +1,1 @@
+"""SQL of the registry: named functions that take a connection."""
