@@ -47,13 +47,10 @@ class Console:
         ]
 
     async def refresh(self) -> None:
-        """Bring what is looked at up to date until cancelled; ends all streams then."""
-        try:
-            while True:
-                await asyncio.sleep(REFRESH_SECONDS)
-                await self.boards.refresh()
-        finally:
-            await self.boards.close()
+        """Bring what is looked at up to date until cancelled."""
+        while True:
+            await asyncio.sleep(REFRESH_SECONDS)
+            await self.boards.refresh()
 
 
 def build(settings: Settings) -> Service[Settings]:
@@ -84,6 +81,7 @@ def build(settings: Settings) -> Service[Settings]:
         blobs=False,
         routes=lambda _: console.routes(),
         tails=tails,
+        on_stop=lambda _: console.boards.close(),
         background=lambda _: [console.refresh, console.health.run],
     )
 

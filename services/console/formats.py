@@ -74,3 +74,8 @@ def short(identifier: str | None) -> str:
 def words(name: str) -> str:
     """data_drift as data drift, log_loss as log loss."""
     return name.replace("_", " ").replace("-", " ")
+
+
+def metric(name: str) -> str:
+    """Auc as AUC, log_loss as log loss."""
+    return "AUC" if name.lower() == "auc" else words(name)

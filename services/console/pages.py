@@ -175,6 +175,7 @@ def _environment() -> Environment:
         ticking=formats.ticking,
         short=formats.short,
         words=formats.words,
+        metric=formats.metric,
         about=stories.about,
         headline=stories.headline,
         origin=stories.origin,

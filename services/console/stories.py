@@ -23,8 +23,9 @@ from headrace.events import (
     RetrainDecided,
     StepChanged,
 )
-from services.console.domain.turns import Stage, StageKey, Turn, requested_by
-from services.console.formats import duration, event_time, figure, number, short, words
+from services.console.domain.stages import StageKey
+from services.console.domain.turns import Stage, Turn, requested_by
+from services.console.formats import duration, event_time, figure, metric, number, short, words
 
 STAGE_TITLES: Final[Mapping[StageKey, str]] = {
     "alert": "Drift alert",
@@ -46,7 +47,7 @@ def about(data: EventData) -> str:
 def evidence(found: Evidence) -> str:
     """Why a detector spoke, in a sentence."""
     return (
-        f"{words(found.statistic)} {found.value:.3g} over its limit {found.threshold:.3g}"
+        f"{metric(found.statistic)} {found.value:.3g} over its limit {found.threshold:.3g}"
         f" ({found.detector})"
     )
 
@@ -54,7 +55,7 @@ def evidence(found: Evidence) -> str:
 def gate(found: GateEvidence) -> str:
     """Both models on the gate's rows, metric by metric."""
     return ", ".join(
-        f"{words(pair.metric)} {figure(pair.champion)} → {figure(pair.challenger)}"
+        f"{metric(pair.metric)} {figure(pair.champion)} → {figure(pair.challenger)}"
         for pair in found.metrics
     )
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, Literal, TypeVar
+from typing import TypeVar
 
 from headrace.events import (
     DriftDetected,
@@ -14,33 +14,25 @@ from headrace.events import (
     ModelDeployed,
     ModelPromoted,
     ModelVersionCreated,
-    PipelineRunChanged,
     PipelineRunRequested,
     PromotionDecided,
     PromotionRequested,
-    RetrainDecided,
 )
 from services.console.domain.facts import CHAMPION, Fact
+from services.console.domain.order import causal
 from services.console.domain.runs import RunView, run_view
+from services.console.domain.stages import (
+    STAGES,
+    Kind,
+    Outcome,
+    StageKey,
+    StageState,
+    outcome_of,
+    progress,
+    stage_state,
+)
 
-Kind = Literal["drift", "run", "promotion", "rollback"]
-StageState = Literal["todo", "active", "done", "failed", "skipped"]
-StageKey = Literal["alert", "decision", "run", "version", "promotion", "deployment", "answer"]
-Outcome = Literal[
-    "running", "waiting", "deployed", "answering", "finished", "rejected", "failed", "suppressed"
-]
 Data = TypeVar("Data", bound=EventData)
-
-STAGES: Final[Mapping[StageKey, tuple[str, ...]]] = {
-    "alert": ("DriftDetected",),
-    "decision": ("RetrainDecided",),
-    "run": ("PipelineRunRequested", "PipelineRunChanged", "StepChanged"),
-    "version": ("ModelVersionCreated",),
-    "promotion": ("PromotionRequested", "PromotionDecided"),
-    "deployment": ("ModelPromoted", "ModelDeployed", "DeploymentFailed"),
-    "answer": ("FirstAnswerServed",),
-}
-"""Stages in order, and the events that belong to each."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,6 +50,11 @@ class Stage:
     @property
     def ended(self) -> datetime | None:
         return self.facts[-1].at if self.facts and self.state != "active" else None
+
+    @property
+    def telling(self) -> Fact:
+        """The event that stands for the stage: its result, but the beginning of a pipeline run."""
+        return self.facts[0 if self.key == "run" else -1]
 
     def last(self, kind: type[Data]) -> Data | None:
         """Data of the latest event of this type in the stage."""
@@ -151,7 +148,7 @@ def _turn(key: str, chain: Sequence[Fact], model: str, births: Mapping[int, Fact
     kind = _kind(chain)
     if kind is None or not any(fact.model == model for fact in chain):
         return None
-    ordered = tuple(sorted(chain, key=lambda fact: fact.rank))
+    ordered = causal(chain)
     version = _version(ordered)
     staged = {
         key: tuple(fact for fact in ordered if fact.name in names) for key, names in STAGES.items()
@@ -159,12 +156,12 @@ def _turn(key: str, chain: Sequence[Fact], model: str, births: Mapping[int, Fact
     if version is not None and version in births and not staged["version"]:
         staged["version"] = (births[version],)
     run = run_view(staged["run"])
-    states = _progress({key: _stage_state(key, own) for key, own in staged.items()}, kind)
+    states = progress({key: stage_state(key, own) for key, own in staged.items()}, kind)
     return Turn(
         id=key,
         model=model,
         kind=kind,
-        outcome=_outcome(states, staged),
+        outcome=outcome_of(states, staged),
         stages=tuple(Stage(key=key, state=states[key], facts=own) for key, own in staged.items()),
         facts=ordered,
         run=run,
@@ -190,104 +187,6 @@ def _version(ordered: Sequence[Fact]) -> int | None:
     makers = (ModelVersionCreated, PromotionRequested, ModelPromoted, ModelDeployed)
     versions = [fact.data.version for fact in ordered if isinstance(fact.data, makers)]
     return versions[-1] if versions else None
-
-
-def _stage_state(key: StageKey, facts: Sequence[Fact]) -> StageState:
-    """What the events of one stage say of it, taken alone."""
-    if not facts:
-        return "todo"
-    judge = _JUDGES.get(key)
-    return judge(facts) if judge else "done"
-
-
-def _decision_state(facts: Sequence[Fact]) -> StageState:
-    data = facts[-1].data
-    outcome = data.outcome if isinstance(data, RetrainDecided) else "started"
-    return _DECISIONS[outcome]
-
-
-def _run_state(facts: Sequence[Fact]) -> StageState:
-    changes = [fact.data for fact in facts if isinstance(fact.data, PipelineRunChanged)]
-    state = changes[-1].state if changes else "pending"
-    if state in {"failed", "cancelled"}:
-        return "failed"
-    return "done" if state == "succeeded" else "active"
-
-
-def _promotion_state(facts: Sequence[Fact]) -> StageState:
-    decided = [fact.data for fact in facts if isinstance(fact.data, PromotionDecided)]
-    if not decided or decided[-1].outcome == "waiting":
-        return "active"
-    return "done" if decided[-1].outcome == "approved" else "failed"
-
-
-def _deployment_state(facts: Sequence[Fact]) -> StageState:
-    names = {fact.name for fact in facts}
-    if "ModelDeployed" in names:
-        return "done"
-    return "failed" if "DeploymentFailed" in names else "active"
-
-
-_DECISIONS: Final[Mapping[str, StageState]] = {
-    "started": "done",
-    "awaiting_data": "active",
-    "suppressed": "skipped",
-}
-_JUDGES: Final[Mapping[StageKey, Callable[[Sequence[Fact]], StageState]]] = {
-    "decision": _decision_state,
-    "run": _run_state,
-    "promotion": _promotion_state,
-    "deployment": _deployment_state,
-}
-
-
-def _progress(states: Mapping[StageKey, StageState], kind: Kind) -> dict[StageKey, StageState]:
-    """Stage states of the whole turn: what it does not have is skipped, what is next is active."""
-    progress = dict(states)
-    for key in _ABSENT[kind]:
-        if progress[key] == "todo":
-            progress[key] = "skipped"
-    keys = list(progress)
-    reached = max((index for index, key in enumerate(keys) if states[key] != "todo"), default=-1)
-    for key in keys[:reached]:
-        if progress[key] == "todo":
-            progress[key] = "skipped"
-    over = {"failed", "skipped"} & {states[key] for key in ("decision", "run", "promotion")}
-    open_stages = [key for key in keys if progress[key] == "todo"]
-    if over or states["deployment"] == "failed":
-        progress.update(dict.fromkeys(open_stages, "skipped"))
-    elif open_stages and "active" not in progress.values() and not _ends_early(states, kind):
-        progress[open_stages[0]] = "active"
-    return progress
-
-
-_ABSENT: Final[Mapping[Kind, tuple[StageKey, ...]]] = {
-    "drift": (),
-    "run": ("alert", "decision"),
-    "promotion": ("alert", "decision", "run"),
-    "rollback": ("alert", "decision", "run", "version", "promotion"),
-}
-
-
-def _ends_early(states: Mapping[StageKey, StageState], kind: Kind) -> bool:
-    """A run that asked for no promotion ends with its last step."""
-    return kind in {"run", "drift"} and states["run"] == "done" and states["promotion"] == "todo"
-
-
-def _outcome(
-    states: Mapping[StageKey, StageState], staged: Mapping[StageKey, Sequence[Fact]]
-) -> Outcome:
-    asked = any(isinstance(fact.data, PromotionDecided) for fact in staged["promotion"])
-    verdicts: tuple[tuple[Outcome, bool], ...] = (
-        ("answering", states["answer"] == "done"),
-        ("suppressed", states["decision"] == "skipped" and bool(staged["decision"])),
-        ("rejected", states["promotion"] == "failed"),
-        ("failed", "failed" in (states["run"], states["deployment"])),
-        ("deployed", states["deployment"] == "done"),
-        ("finished", states["run"] == "done" and not staged["promotion"]),
-        ("waiting", states["promotion"] == "active" and asked),
-    )
-    return next((outcome for outcome, holds in verdicts if holds), "running")
 
 
 def _milestones(turn: Turn) -> tuple[tuple[str, datetime | None], ...]:

@@ -32,6 +32,7 @@ function replace(name, html) {
   const scrolled = [...region.querySelectorAll(".alerts, .scroll")].map((box) => box.scrollTop);
   const focused = region.contains(document.activeElement) ? pathTo(document.activeElement) : null;
   region.innerHTML = html;
+  if (name === "models" && !document.body.dataset.model && region.querySelector("a")) location.reload();
   for (const id of open) document.getElementById(id)?.setAttribute("open", "");
   region.querySelectorAll(".alerts, .scroll").forEach((box, index) => {
     box.scrollTop = scrolled[index] ?? 0;

@@ -106,6 +106,8 @@ async def _run_parts(
     done, _ = await asyncio.wait({http, stopping, *working}, return_when=asyncio.FIRST_COMPLETED)
     resources.log.info("stopping", because=[_name(task) for task in done])
     server.should_exit = True
+    if service.on_stop is not None:
+        await service.on_stop(resources)
     await asyncio.wait({http}, timeout=_STOP_SECONDS)
     for task in (*working, stopping):
         task.cancel()

@@ -71,7 +71,8 @@ class Service(Generic[SettingsT]):
     `blobs=False` leave a backend out (a bus needs the database). `tails` are readers that a
     view is rebuilt from: the service is ready only when they have caught up. `checks` return
     why the service is not ready, or None. `prepare` runs once after the migrations and before
-    anything is served.
+    anything is served. `on_stop` runs when a stop is asked for, before HTTP waits for what is in
+    hand: endless streams end there.
     """
 
     name: str
@@ -83,6 +84,7 @@ class Service(Generic[SettingsT]):
     tails: Callable[[Resources[SettingsT]], Sequence[Tail]] | None = None
     checks: Callable[[Resources[SettingsT]], Sequence[Check]] | None = None
     prepare: Callable[[Resources[SettingsT]], Awaitable[None]] | None = None
+    on_stop: Callable[[Resources[SettingsT]], Awaitable[None]] | None = None
     errors: Mapping[type[Exception], ErrorHandler] = field(default_factory=dict)
     database: bool = True
     blobs: bool = True
