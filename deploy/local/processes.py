@@ -126,8 +126,14 @@ PROCESSES: Mapping[str, ServiceProcess] = MappingProxyType(
             module="services.serving", arguments=("worker",), prefix="SERVING", variables=_SERVING
         ),
         "monitoring": _service("monitoring", _database("monitoring")),
-        "console": _service(
-            "console", _urls("front", "registry", "orchestrator", "monitoring", "serving")
+        "console": ServiceProcess(
+            module="services.console",
+            prefix="CONSOLE",
+            variables=_together(
+                _listening("console"),
+                _kafka,
+                _urls("front", "registry", "orchestrator", "monitoring", "serving"),
+            ),
         ),
     }
 )
