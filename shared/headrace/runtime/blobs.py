@@ -138,7 +138,8 @@ class Blobs:
     async def stream(self, uri_or_key: str) -> AsyncIterator[bytes]:
         """The blob in chunks. Raises NotFound before the first."""
         response = await self._open(uri_or_key)
-        async with response["Body"] as body:
+        body = response["Body"]
+        async with body:
             async for chunk in body.iter_chunks(_CHUNK):
                 yield chunk
 
