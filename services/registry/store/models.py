@@ -24,6 +24,10 @@ COLUMNS = """
 
 
 FROM = "from registered_model m"
+_NO_PROMPT = (
+    "not exists (select from model_tag t"
+    " where t.model_id = m.id and t.key = $2 and t.value = 'true')"
+)
 
 
 async def create(
@@ -170,9 +174,7 @@ async def touch(
 async def every(connection: Connection, *, project: str) -> Sequence[Model]:
     """All living models that are not prompts, by name."""
     rows = await connection.fetch(
-        f"select {COLUMNS} {FROM} where m.project = $1 and m.deleted_at is null"
-        " and not exists (select from model_tag t"
-        "   where t.model_id = m.id and t.key = $2 and t.value = 'true')"
+        f"select {COLUMNS} {FROM} where m.project = $1 and m.deleted_at is null and {_NO_PROMPT}"
         " order by m.name",
         project,
         PROMPT_TAG,

@@ -1,0 +1,275 @@
+"""The registry over real PostgreSQL and S3; what it would publish is read from its outbox."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import asyncpg
+import httpx
+import orjson
+import pytest
+import uvicorn
+from fastapi import FastAPI
+
+from deploy.local.testing import TestBucket, TestDatabase
+from headrace.events import Envelope, Segment
+from headrace.events.contracts import Data, by_type, contract_of
+from headrace.ids import new_id
+from headrace.runtime import db
+from headrace.runtime.blobs import Blobs
+from headrace.runtime.bus import Bus, Caller, Event
+from headrace.runtime.clock import SystemClock
+from headrace.runtime.service import Resources
+from headrace.runtime.service.http import application
+from headrace.runtime.telemetry import Metrics, configure_logs
+from services.registry.app import build
+from services.registry.handlers import HANDLERS
+from services.registry.settings import Settings
+
+API = "/api/registry/v1"
+MLFLOW = "/api/2.0/mlflow"
+MORNING = datetime(2013, 2, 1, 6, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Published:
+    """One event as it stands in the outbox."""
+
+    data: Any
+    id: str
+    key: str
+    correlation_id: str
+    causation_id: str | None
+
+    @property
+    def name(self) -> str:
+        return type(self.data).__name__
+
+
+@dataclass(frozen=True)
+class Registry:
+    """A running registry without its consumers and its relay."""
+
+    app: FastAPI
+    http: httpx.AsyncClient
+    resources: Resources[Settings]
+
+    @property
+    def pool(self) -> asyncpg.Pool:
+        return self.resources.pool
+
+    @property
+    def blobs(self) -> Blobs:
+        return self.resources.blobs
+
+    async def events(self, *names: str) -> list[Published]:
+        """What was emitted, in order; only those called `names` if any are given."""
+        rows = await self.pool.fetch("select * from outbox order by seq")
+        found = [_published(row) for row in rows]
+        return [event for event in found if not names or event.name in names]
+
+    async def handle(self, data: Data, *, correlation_id: str | None = None) -> Event[Any]:
+        """Let the handler of an event have it, in a transaction as the bus gives."""
+        event = arriving(data, correlation_id=correlation_id)
+        async with self.resources.bus.transaction(Caller.by(event)) as tx:
+            await HANDLERS[type(data)](event, tx)
+        return event
+
+    async def call(self, method: str, path: str, body: Any = None, **headers: str) -> Any:
+        """JSON of a successful call; an AssertionError shows what was answered instead."""
+        response = await self.answer(method, path, body, **headers)
+        assert response.status_code == 200, response.text
+        return response.json()
+
+    async def answer(
+        self, method: str, path: str, body: Any = None, **headers: str
+    ) -> httpx.Response:
+        names = {name.replace("_", "-"): value for name, value in headers.items()}
+        return await self.http.request(method, path, json=body, headers=names)
+
+    async def model(self, name: str) -> None:
+        await self.call("POST", f"{MLFLOW}/registered-models/create", {"name": name})
+
+    async def version(
+        self, name: str, *, content: bytes | None = None, **tags: str
+    ) -> int:
+        """A verified version with one file."""
+        prefix = f"1/models/{new_id()}/artifacts"
+        await self.blobs.put(f"artifacts/{prefix}/model.onnx", content or new_id().encode())
+        made = await self.call(
+            "POST",
+            f"{MLFLOW}/model-versions/create",
+            {
+                "name": name,
+                "source": f"mlflow-artifacts:/{prefix}",
+                "tags": [{"key": key, "value": value} for key, value in tags.items()],
+            },
+        )
+        return int(made["model_version"]["version"])
+
+    async def promote(self, name: str, version: int, **fields: Any) -> Any:
+        body = {"requested_by": "trainer", **fields}
+        path = f"{API}/models/{name}/versions/{version}/promotion-requests"
+        return await self.call("POST", path, body)
+
+    async def champion(self, name: str) -> int | None:
+        response = await self.answer("GET", f"{API}/models/{name}/champion")
+        return int(response.json()["version"]) if response.status_code == 200 else None
+
+    async def segment(self, *, rows: int = 100, day: int = 0) -> Segment:
+        """A stored segment of one day."""
+        content = new_id().encode()
+        stored = await self.blobs.put(f"labelled/{new_id()}.parquet", content)
+        begin = MORNING + timedelta(days=day)
+        return Segment(
+            uri=stored.uri,
+            digest=stored.digest,
+            size=stored.size,
+            rows=rows,
+            first_event_time=begin,
+            last_event_time=begin + timedelta(hours=12),
+            observed_through=begin + timedelta(hours=18),
+        )
+
+    async def dataset(self, name: str, *, rows: int = 100) -> Any:
+        """A dataset version of one uploaded segment."""
+        segment = await self.segment(rows=rows)
+        return await self.call(
+            "POST",
+            f"{API}/datasets/{name}/versions",
+            {"segments": [segment.model_dump(mode="json")]},
+        )
+
+    @asynccontextmanager
+    async def served(self) -> AsyncIterator[str]:
+        """The registry behind a real socket; yields its URL."""
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        server = uvicorn.Server(
+            uvicorn.Config(self.app, port=port, log_config=None, lifespan="off")
+        )
+        running = asyncio.create_task(server.serve())
+        async with asyncio.timeout(10):
+            while not server.started:
+                await asyncio.sleep(0.01)
+        try:
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            server.should_exit = True
+            await running
+
+
+def arriving(data: Data, *, correlation_id: str | None = None) -> Event[Any]:
+    """An event as the bus would hand it to a handler."""
+    contract = contract_of(data)
+    envelope = Envelope(
+        id=new_id(),
+        source="/test",
+        type=contract.type,
+        time=datetime.now(UTC),
+        correlation_id=correlation_id,
+    )
+    return Event(data=data, envelope=envelope, topic=contract.topic.name, partition=0, offset=0)
+
+
+def evidence(dataset: Any, *, champion: int | None, **changes: Any) -> dict[str, Any]:
+    """Evidence that passes against `champion` on a dataset version."""
+    return {
+        "dataset": dataset["dataset"],
+        "dataset_version": dataset["version"],
+        "dataset_digest": dataset["digest"],
+        "rows": dataset["rows"],
+        "champion_version": champion,
+        "metrics": [
+            {"metric": "auc", "champion": 0.65, "challenger": 0.70, "higher_is_better": True},
+            {"metric": "log_loss", "champion": 0.53, "challenger": 0.50, "higher_is_better": False},
+        ],
+        "passed": True,
+        "reasons": [],
+        **changes,
+    }
+
+
+def settings_for(database: TestDatabase, bucket: TestBucket, *, tracking_url: str) -> Settings:
+    return Settings(
+        http_port=0,
+        kafka=database.backends.kafka,
+        database_url=database.url("registry"),
+        s3_endpoint=bucket.endpoint,
+        s3_bucket=bucket.name,
+        s3_access_key=bucket.access_key,
+        s3_secret_key=bucket.secret_key,
+        tracking_url=tracking_url,
+    )
+
+
+@asynccontextmanager
+async def opened(settings: Settings) -> AsyncIterator[Registry]:
+    """A registry on these backends."""
+    service = build(settings)
+    url = settings.database_url.get_secret_value()
+    log = configure_logs(service="registry", level="warning")
+    pool = await db.open_pool(url, schema="registry")
+    await db.migrate(
+        pool, schema="registry", packages=(db.BUS_MIGRATIONS, "services.registry.migrations")
+    )
+    metrics = Metrics()
+    bus = Bus(
+        service="registry",
+        instance=0,
+        kafka=settings.kafka,
+        database_url=url,
+        pool=pool,
+        metrics=metrics,
+        log=log,
+    )
+    async with Blobs.open(
+        endpoint=settings.s3_endpoint,
+        bucket=settings.s3_bucket,
+        access_key=settings.s3_access_key,
+        secret_key=settings.s3_secret_key.get_secret_value(),
+    ) as blobs:
+        resources = Resources(
+            settings=settings,
+            clock=SystemClock(),
+            log=log,
+            metrics=metrics,
+            maybe_pool=pool,
+            maybe_bus=bus,
+            maybe_blobs=blobs,
+        )
+        app = application(service, resources, tails=[])
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://registry") as http:
+            yield Registry(app=app, http=http, resources=resources)
+    pool.terminate()
+
+
+@pytest.fixture
+async def registry(database: TestDatabase, bucket: TestBucket) -> AsyncIterator[Registry]:
+    settings = settings_for(database, bucket, tracking_url="http://127.0.0.1:9")
+    async with opened(settings) as running:
+        yield running
+
+
+def _published(row: asyncpg.Record) -> Published:
+    contract = by_type()[row["type"]]
+    headers = row["headers"]
+    return Published(
+        data=contract.decode(row["payload"]),
+        id=str(row["id"]),
+        key=row["aggregateid"],
+        correlation_id=headers["ce_correlationid"],
+        causation_id=headers.get("ce_causationid"),
+    )
+
+
+def json_of(response: httpx.Response) -> Any:
+    return orjson.loads(response.content)
