@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Final
 
 _ADJECTIVES: Final = """
@@ -18,10 +19,10 @@ pond race reed ridge river robin sluice spring stream swan tern trout weir wheel
 """
 
 
-def name_of(identity: str) -> str:
-    """A name from an identifier that ends in 16 hexadecimal digits: the same id, the same name."""
+def name_for(identity: str) -> str:
+    """A name like `calm-weir-12`: the same identity has the same name."""
     adjectives, nouns = _ADJECTIVES.split(), _NOUNS.split()
-    number = int(identity[-16:], 16)
+    number = int.from_bytes(hashlib.blake2b(identity.encode(), digest_size=8).digest())
     number, adjective = divmod(number, len(adjectives))
     number, noun = divmod(number, len(nouns))
     return f"{adjectives[adjective]}-{nouns[noun]}-{number % 1000}"

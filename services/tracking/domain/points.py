@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, TypeVar
 
 import numpy as np
@@ -107,10 +107,18 @@ class Columns:
         """The points of one key."""
         if key not in self.keys:
             return columns_of(Points())
-        chosen = self.places == self.keys.index(key)
+        chosen = self.at(np.flatnonzero(self.places == self.keys.index(key)))
+        return replace(chosen, keys=(key,), places=np.zeros(len(chosen), dtype=np.uint32))
+
+    def between(self, start: int, end: int) -> Columns:
+        """The points from one place to before another."""
+        return self.at(np.arange(min(start, len(self)), min(end, len(self))))
+
+    def at(self, chosen: NDArray[np.intp]) -> Columns:
+        """The points at these places, in this order."""
         return Columns(
-            keys=(key,),
-            places=np.zeros(int(chosen.sum()), dtype=np.uint32),
+            keys=self.keys,
+            places=self.places[chosen],
             values=self.values[chosen],
             timestamps=self.timestamps[chosen],
             steps=self.steps[chosen],

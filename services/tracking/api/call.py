@@ -1,0 +1,121 @@
+"""One MLflow call, and how a function that answers it becomes a route."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+
+from headrace.errors import InvalidInput
+from headrace.runtime.bus import Caller
+from headrace.runtime.service import Resources
+from services.tracking.api.documents import Document
+from services.tracking.api.errors import answer, is_unforeseen, overloaded
+from services.tracking.api.fields import Fields, of_body, of_query
+from services.tracking.settings import Settings
+
+MAX_BODY: Final = 48 * 1024 * 1024
+_OPTIONS: Final = orjson.OPT_SERIALIZE_NUMPY
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Call:
+    """What was asked: `fields` of body or query, `path` parameters, and by whom."""
+
+    fields: Fields
+    path: Mapping[str, str]
+    caller: Caller
+    resources: Resources[Settings]
+
+    @property
+    def project(self) -> str:
+        """The project that everything belongs to."""
+        return self.resources.settings.project
+
+
+Function = Callable[[Call], Awaitable[Document]]
+Endpoint = Callable[[Request], Awaitable[Response]]
+RouteTable = Sequence[tuple[str, str, Function]]
+"""Method, path below the prefix, and the function that answers."""
+
+
+class Gate:
+    """Counts calls in hand and turns away what is above the bound."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._inside = 0
+
+    async def through(self, work: Callable[[], Awaitable[Response]]) -> Response:
+        """Do the work, or answer 429 at once."""
+        if self._inside >= self._most:
+            return overloaded(f"More than {self._most} calls are in hand. Try again.")
+        self._inside += 1
+        try:
+            return await work()
+        finally:
+            self._inside -= 1
+
+
+def endpoint(function: Function, resources: Resources[Settings], gate: Gate) -> Endpoint:
+    """The route that answers with a JSON object, or with MLflow's error JSON."""
+
+    async def serve(request: Request) -> Response:
+        async def work() -> Response:
+            call = Call(
+                fields=await _fields(request),
+                path=request.path_params,
+                caller=Caller.of(request.headers),
+                resources=resources,
+            )
+            document = await function(call)
+            return Response(orjson.dumps(document, option=_OPTIONS), media_type="application/json")
+
+        return await guarded(work, resources, gate, request)
+
+    return serve
+
+
+async def guarded(
+    work: Callable[[], Awaitable[Response]],
+    resources: Resources[Settings],
+    gate: Gate,
+    request: Request,
+) -> Response:
+    """Work behind the gate, its errors as answers."""
+    try:
+        return await gate.through(work)
+    except Exception as error:
+        if is_unforeseen(error):
+            resources.log.exception("call_failed", method=request.method, path=request.url.path)
+        return answer(error)
+
+
+async def _fields(request: Request) -> Fields:
+    if request.method == "GET":
+        return of_query(request.query_params)
+    body = await _body(request)
+    content_type = request.headers.get("content-type")
+    if request.method == "POST" and (content_type or "").split(";")[0] != "application/json":
+        reason = (
+            "Content-Type must be one of ['application/json']."
+            if content_type
+            else "Content-Type header is missing."
+        )
+        raise InvalidInput(f"Bad Request. {reason}", field="Content-Type")
+    return of_body(body)
+
+
+async def _body(request: Request) -> bytes:
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > MAX_BODY:
+            raise InvalidInput(f"The request body is larger than {MAX_BODY} bytes.", field="body")
+        chunks.append(chunk)
+    return b"".join(chunks)

@@ -1,0 +1,167 @@
+"""Entities as MLflow's JSON: snake_case, what is unset left out, NaN and infinities as words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+from services.tracking.domain.entities import (
+    DatasetInput,
+    Experiment,
+    LoggedModel,
+    Metric,
+    ModelMetric,
+    Run,
+    RunInfo,
+)
+from services.tracking.domain.points import Columns
+
+Document = dict[str, object]
+
+
+def experiment_document(experiment: Experiment) -> Document:
+    """`Experiment` of MLflow's API."""
+    return {
+        "experiment_id": experiment.experiment_id,
+        "name": experiment.name,
+        "artifact_location": experiment.artifact_location,
+        "lifecycle_stage": experiment.lifecycle_stage,
+        "last_update_time": experiment.last_update_time,
+        "creation_time": experiment.creation_time,
+        **_some("tags", pairs_document(experiment.tags)),
+    }
+
+
+def info_document(info: RunInfo) -> Document:
+    """`RunInfo` of MLflow's API."""
+    document: Document = {
+        "run_uuid": info.run_id,
+        "run_id": info.run_id,
+        "run_name": info.name,
+        "experiment_id": info.experiment_id,
+        "user_id": info.user_id,
+        "status": info.status,
+        "start_time": info.start_time,
+        "artifact_uri": info.artifact_uri,
+        "lifecycle_stage": info.lifecycle_stage,
+    }
+    if info.end_time is not None:
+        document["end_time"] = info.end_time
+    return document
+
+
+def run_document(run: Run) -> Document:
+    """`Run` of MLflow's API."""
+    data = {
+        **_some("metrics", [metric_document(metric) for metric in run.metrics]),
+        **_some("params", pairs_document(run.params)),
+        **_some("tags", pairs_document(run.tags)),
+    }
+    inputs = {
+        **_some("dataset_inputs", [dataset_document(dataset) for dataset in run.datasets]),
+        **_some("model_inputs", [{"model_id": model_id} for model_id in run.model_inputs]),
+    }
+    outputs = _some(
+        "model_outputs",
+        [{"model_id": output.model_id, "step": output.step} for output in run.model_outputs],
+    )
+    return {"info": info_document(run.info), "data": data, "inputs": inputs, "outputs": outputs}
+
+
+def metric_document(metric: Metric) -> Document:
+    """`Metric` of MLflow's API."""
+    return {
+        "key": metric.key,
+        "value": number(metric.value),
+        "timestamp": metric.timestamp,
+        "step": metric.step,
+    }
+
+
+def dataset_document(dataset: DatasetInput) -> Document:
+    """`DatasetInput` of MLflow's API."""
+    inner: Document = {
+        "name": dataset.name,
+        "digest": dataset.digest,
+        "source_type": dataset.source_type,
+        "source": dataset.source,
+    }
+    if dataset.schema is not None:
+        inner["schema"] = dataset.schema
+    if dataset.profile is not None:
+        inner["profile"] = dataset.profile
+    return {**_some("tags", pairs_document(dataset.tags)), "dataset": inner}
+
+
+def model_document(model: LoggedModel) -> Document:
+    """`LoggedModel` of MLflow's API."""
+    info = {
+        "model_id": model.model_id,
+        "experiment_id": model.experiment_id,
+        "name": model.name,
+        "creation_timestamp_ms": model.creation_timestamp,
+        "last_updated_timestamp_ms": model.last_updated_timestamp,
+        "artifact_uri": model.artifact_location,
+        "status": model.status,
+        "model_type": model.model_type,
+        "source_run_id": model.source_run_id,
+        "status_message": model.status_message,
+        **_some("tags", pairs_document(model.tags)),
+    }
+    data = {
+        **_some("params", pairs_document(model.params)),
+        **_some("metrics", [_model_metric_document(metric) for metric in model.metrics]),
+    }
+    return {"info": info, "data": data}
+
+
+def points_document(columns: Columns, *, key: str, run_id: str | None = None) -> list[Document]:
+    """Points of one metric, in the order of the columns."""
+    values: list[object] = list(columns.values.tolist())
+    if not np.isfinite(columns.values).all():
+        values = [number(value) for value in columns.values.tolist()]
+    rest = {"run_id": run_id} if run_id is not None else {}
+    return [
+        {"key": key, "value": value, "timestamp": timestamp, "step": step, **rest}
+        for value, timestamp, step in zip(
+            values, columns.timestamps.tolist(), columns.steps.tolist(), strict=True
+        )
+    ]
+
+
+def pairs_document(pairs: Mapping[str, str]) -> list[Document]:
+    """Params or tags."""
+    return [{"key": key, "value": value} for key, value in pairs.items()]
+
+
+def files_document(files: Iterable[tuple[str, int | None]]) -> list[Document]:
+    """Files and directories of an artifact listing: path, and size or None for a directory."""
+    return [
+        {"path": path, "is_dir": True}
+        if size is None
+        else {"path": path, "is_dir": False, "file_size": size}
+        for path, size in files
+    ]
+
+
+def number(value: float) -> float | str:
+    """A double as protobuf's JSON has it."""
+    if math.isfinite(value):
+        return value
+    if math.isnan(value):
+        return "NaN"
+    return "Infinity" if value > 0 else "-Infinity"
+
+
+def _model_metric_document(entry: ModelMetric) -> Document:
+    document = {**metric_document(entry.metric), "model_id": entry.model_id}
+    for name in ("run_id", "dataset_name", "dataset_digest"):
+        if getattr(entry, name):
+            document[name] = getattr(entry, name)
+    return document
+
+
+def _some(name: str, entries: list[Document]) -> Document:
+    return {name: entries} if entries else {}

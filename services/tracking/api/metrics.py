@@ -1,0 +1,81 @@
+"""`metrics/*`: histories."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from headrace.errors import InvalidInput
+from services.tracking.api.call import Call, RouteTable
+from services.tracking.api.documents import Document, points_document
+from services.tracking.domain.errors import no_run
+from services.tracking.domain.points import missing
+from services.tracking.domain.sampling import sample
+from services.tracking.domain.search import next_token, offset_of
+from services.tracking.store import metrics, runs
+
+MAX_PAGE: Final = 1_000_000
+MAX_SAMPLES: Final = 2500
+MAX_RUNS: Final = 100
+
+
+async def get_history(call: Call) -> Document:
+    """All points of a metric by time; in pages if `max_results` is given."""
+    fields = call.fields
+    run_id, key = fields.run_id(), fields.required("metric_key")
+    limit = fields.bounded("max_results", default=0, most=MAX_PAGE)
+    offset = offset_of(fields.text("page_token"))
+    async with call.resources.pool.acquire() as connection:
+        if await runs.find_run(connection, project=call.project, run_id=run_id) is None:
+            raise no_run(run_id)
+        columns = await metrics.history(connection, run_id=run_id, key=key)
+    end = offset + limit if limit else len(columns)
+    document: Document = {"metrics": points_document(columns.between(offset, end), key=key)}
+    if end < len(columns):
+        document["next_page_token"] = next_token(end)
+    return document
+
+
+async def get_interval(call: Call) -> Document:
+    """At most `max_results` points of each run, evenly drawn, the first and the last kept."""
+    fields = call.fields
+    run_ids, key = fields.texts("run_ids"), fields.required("metric_key")
+    if not run_ids:
+        raise missing("run_ids")
+    if len(run_ids) > MAX_RUNS:
+        raise InvalidInput(
+            f"GetMetricHistoryBulkInterval request must specify at most {MAX_RUNS} run_ids. "
+            f"Received {len(run_ids)} run_ids.",
+            field="run_ids",
+        )
+    most = fields.bounded("max_results", default=MAX_SAMPLES, most=MAX_SAMPLES)
+    steps = _interval(fields.integer("start_step"), fields.integer("end_step"))
+    found: list[Document] = []
+    async with call.resources.pool.acquire() as connection:
+        for run_id in run_ids:
+            if await runs.find_run(connection, project=call.project, run_id=run_id) is None:
+                raise no_run(run_id)
+            columns = await metrics.history(connection, run_id=run_id, key=key)
+            drawn = sample(columns, most=most, steps=steps)
+            found.extend(points_document(drawn, key=key, run_id=run_id))
+    return {"metrics": found}
+
+
+def _interval(start: int | None, end: int | None) -> tuple[int, int] | None:
+    if start is None and end is None:
+        return None
+    if start is None or end is None:
+        raise InvalidInput(
+            "If either start step or end step are specified, both must be specified."
+        )
+    if start > end:
+        raise InvalidInput(
+            "end_step must be greater than start_step. "
+            f"Found start_step={start} and end_step={end}."
+        )
+    return start, end
+
+
+ROUTES: Final[RouteTable] = (
+    ("GET", "/metrics/get-history", get_history),
+    ("GET", "/metrics/get-history-bulk-interval", get_interval),
+)

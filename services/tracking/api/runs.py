@@ -1,0 +1,131 @@
+"""`runs/*`: create, get, update, delete, restore, search."""
+
+from __future__ import annotations
+
+from typing import Final, cast
+
+from headrace.errors import InvalidInput
+from headrace.runtime.ids import new_id
+from services.tracking.api.call import Call, RouteTable
+from services.tracking.api.documents import Document, info_document, run_document
+from services.tracking.api.experiments import DEFAULT_RESULTS, MAX_RESULTS, VIEW_TYPES
+from services.tracking.domain.entities import (
+    RUN_NAME_TAG,
+    RUN_STATUSES,
+    STAGES,
+    LifecycleStage,
+    Run,
+    RunStatus,
+)
+from services.tracking.domain.names import experiment_number, tag_of
+from services.tracking.domain.naming import name_for
+from services.tracking.domain.points import integer_of
+from services.tracking.domain.search import RUNS, next_token, offset_of, parse_filter, parse_order
+from services.tracking.store import runs, search, writes
+
+
+async def create(call: Call) -> Document:
+    fields = call.fields
+    run_id = new_id().replace("-", "")
+    tags = dict(
+        tag_of(key, value, path=f"tags[{index}]")
+        for index, (key, value) in enumerate(fields.pairs("tags"))
+    )
+    new = writes.NewRun(
+        run_id=run_id,
+        experiment=experiment_number(fields.text("experiment_id") or ""),
+        name=_name(fields.text("run_name"), tags.get(RUN_NAME_TAG)) or name_for(run_id),
+        start_time=integer_of(fields.integer("start_time") or 0, path="start_time", least=0),
+        user_id=fields.text("user_id") or "",
+        tags=tags,
+    )
+    async with call.resources.bus.transaction(call.caller) as tx:
+        info = await writes.start_run(tx, new, project=call.project)
+    run = Run(info=info, tags={**tags, RUN_NAME_TAG: new.name})
+    return {"run": run_document(run)}
+
+
+async def get(call: Call) -> Document:
+    run_id = call.fields.run_id()
+    async with call.resources.pool.acquire() as connection:
+        run = await runs.get_run(connection, project=call.project, run_id=run_id)
+    return {"run": run_document(run)}
+
+
+async def update(call: Call) -> Document:
+    fields = call.fields
+    run_id = fields.run_id()
+    status = cast("RunStatus | None", fields.choice("status", RUN_STATUSES))
+    end_time = fields.integer("end_time")
+    async with call.resources.bus.transaction(call.caller) as tx:
+        before = await runs.lock_run(tx.connection, project=call.project, run_id=run_id)
+        after = await writes.change_run(
+            tx,
+            before,
+            project=call.project,
+            clock=call.resources.clock,
+            name=fields.text("run_name"),
+            status=status,
+            end_time=None if end_time is None else integer_of(end_time, path="end_time", least=0),
+        )
+    return {"run_info": info_document(after)}
+
+
+async def delete(call: Call) -> Document:
+    return await _move(call, "deleted")
+
+
+async def restore(call: Call) -> Document:
+    return await _move(call, "active")
+
+
+async def find(call: Call) -> Document:
+    fields = call.fields
+    limit = fields.bounded("max_results", default=DEFAULT_RESULTS, most=MAX_RESULTS)
+    offset = offset_of(fields.text("page_token"))
+    clauses = parse_filter(fields.text("filter"), RUNS)
+    orders = parse_order(fields.texts("order_by"), RUNS)
+    experiments = [experiment_number(one) for one in fields.texts("experiment_ids")]
+    stages = STAGES[fields.choice("run_view_type", VIEW_TYPES) or "ACTIVE_ONLY"]
+    async with call.resources.pool.acquire() as connection:
+        found = await search.search_runs(
+            connection,
+            project=call.project,
+            experiments=experiments,
+            clauses=clauses,
+            orders=orders,
+            stages=stages,
+            limit=limit + 1,
+            offset=offset,
+        )
+    document: Document = {"runs": [run_document(run) for run in found[:limit]]}
+    if len(found) > limit:
+        document["next_page_token"] = next_token(offset + limit)
+    return document
+
+
+async def _move(call: Call, stage: LifecycleStage) -> Document:
+    run_id = call.fields.run_id()
+    async with call.resources.bus.transaction(call.caller) as tx:
+        await runs.move_run(tx.connection, project=call.project, run_id=run_id, stage=stage)
+    return {}
+
+
+def _name(given: str | None, tag: str | None) -> str | None:
+    if given and tag and given != tag:
+        raise InvalidInput(
+            "Both 'run_name' argument and 'mlflow.runName' tag are specified, but with "
+            f"different values (run_name='{given}', mlflow.runName='{tag}').",
+            field="run_name",
+        )
+    return given or tag
+
+
+ROUTES: Final[RouteTable] = (
+    ("POST", "/runs/create", create),
+    ("GET", "/runs/get", get),
+    ("POST", "/runs/update", update),
+    ("POST", "/runs/delete", delete),
+    ("POST", "/runs/restore", restore),
+    ("POST", "/runs/search", find),
+)

@@ -1,0 +1,1 @@
+"""SQL of the tracking service: named functions that take a connection."""

@@ -1,0 +1,242 @@
+"""Experiments and their tags."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import asyncpg
+
+from headrace.errors import Conflict, InvalidInput, NotFound
+from headrace.runtime.db import Connection
+from services.tracking.domain.entities import Experiment, LifecycleStage
+from services.tracking.domain.errors import WrongStage, no_experiment
+from services.tracking.domain.search import Clause, Order
+from services.tracking.store.sql import Query, direction
+
+
+async def create_experiment(
+    connection: Connection,
+    *,
+    project: str,
+    name: str,
+    artifact_location: str | None,
+    tags: Mapping[str, str],
+    now_ms: int,
+) -> int:
+    """A new experiment's number. Raises Conflict if the name is taken, also by a deleted one."""
+    number: int | None = await connection.fetchval(
+        """
+        with made as (
+            insert into experiment (project, name, artifact_location, creation_time,
+                last_update_time)
+            values ($1, $2, coalesce($3, ''), $4, $4)
+            on conflict (project, name) do nothing
+            returning experiment_id
+        ), tagged as (
+            insert into experiment_tag (experiment_id, key, value)
+            select experiment_id, given.key, given.value
+            from made, unnest($5::text[], $6::text[]) as given (key, value)
+        )
+        select experiment_id from made
+        """,
+        project,
+        name,
+        artifact_location,
+        now_ms,
+        list(tags),
+        list(tags.values()),
+    )
+    if number is None:
+        raise Conflict(f"Experiment(name={name}) already exists.")
+    if artifact_location is None:
+        await connection.execute(
+            "update experiment set artifact_location = 'mlflow-artifacts:/' || experiment_id"
+            " where experiment_id = $1",
+            number,
+        )
+    return number
+
+
+async def ensure_experiment(connection: Connection, *, project: str, name: str, now_ms: int) -> int:
+    """The number of the experiment of that name, made if there is none."""
+    while True:
+        number: int | None = await connection.fetchval(
+            "select experiment_id from experiment where project = $1 and name = $2", project, name
+        )
+        if number is not None:
+            return number
+        try:
+            return await create_experiment(
+                connection,
+                project=project,
+                name=name,
+                artifact_location=None,
+                tags={},
+                now_ms=now_ms,
+            )
+        except Conflict:
+            continue
+
+
+async def get_experiment(connection: Connection, *, project: str, number: int) -> Experiment:
+    """An experiment in any stage. Raises NotFound."""
+    rows = await connection.fetch(
+        "select * from experiment where project = $1 and experiment_id = $2", project, number
+    )
+    if not rows:
+        raise no_experiment(number)
+    return (await _with_tags(connection, rows))[0]
+
+
+async def get_experiment_by_name(connection: Connection, *, project: str, name: str) -> Experiment:
+    """An experiment in any stage. Raises NotFound."""
+    rows = await connection.fetch(
+        "select * from experiment where project = $1 and name = $2", project, name
+    )
+    if not rows:
+        raise NotFound(f"Could not find experiment with name '{name}'")
+    return (await _with_tags(connection, rows))[0]
+
+
+async def search_experiments(
+    connection: Connection,
+    *,
+    project: str,
+    clauses: Sequence[Clause],
+    orders: Sequence[Order],
+    stages: Sequence[LifecycleStage],
+    limit: int,
+    offset: int,
+) -> list[Experiment]:
+    """Experiments that match all clauses; without orders the newest first."""
+    query = Query("select experiment.* from experiment")
+    query.where(f"project = {query.bind(project)}")
+    query.where(f"lifecycle_stage = any({query.bind(list(stages))}::text[])")
+    for clause in clauses:
+        query.where(_condition(query, clause))
+    for order in orders:
+        query.order_by(f"{order.field.key} {direction(order)}")
+    if not orders:
+        query.order_by("creation_time desc")
+    query.order_by("experiment_id")
+    sql, arguments = query.page(limit=limit, offset=offset)
+    return await _with_tags(connection, await connection.fetch(sql, *arguments))
+
+
+async def rename_experiment(
+    connection: Connection, *, project: str, number: int, name: str, now_ms: int
+) -> None:
+    """Give an active experiment a new name. Raises NotFound, Conflict, WrongStage."""
+    experiment = await _locked(connection, project=project, number=number)
+    if experiment["lifecycle_stage"] != "active":
+        raise WrongStage("Cannot rename a non-active experiment.")
+    try:
+        await connection.execute(
+            "update experiment set name = $2, last_update_time = $3 where experiment_id = $1",
+            number,
+            name,
+            now_ms,
+        )
+    except asyncpg.UniqueViolationError as error:
+        raise Conflict(f"Experiment(name={name}) already exists.") from error
+
+
+async def move_experiment(
+    connection: Connection, *, project: str, number: int, stage: LifecycleStage, now_ms: int
+) -> None:
+    """Delete or restore an experiment and all its runs. Raises NotFound if it is there already."""
+    experiment = await _locked(connection, project=project, number=number)
+    if experiment["lifecycle_stage"] == stage:
+        raise no_experiment(number)
+    await connection.execute(
+        "update experiment set lifecycle_stage = $2, last_update_time = $3"
+        " where experiment_id = $1",
+        number,
+        stage,
+        now_ms,
+    )
+    await connection.execute(
+        "update run set lifecycle_stage = $2 where experiment_id = $1", number, stage
+    )
+
+
+async def set_experiment_tag(
+    connection: Connection, *, project: str, number: int, key: str, value: str
+) -> None:
+    """Set a tag of an active experiment. Raises NotFound, InvalidInput."""
+    _check_active(await _locked(connection, project=project, number=number))
+    await connection.execute(
+        "insert into experiment_tag (experiment_id, key, value) values ($1, $2, $3)"
+        " on conflict (experiment_id, key) do update set value = excluded.value",
+        number,
+        key,
+        value,
+    )
+
+
+async def delete_experiment_tag(
+    connection: Connection, *, project: str, number: int, key: str
+) -> None:
+    """Remove a tag of an active experiment. Raises NotFound, InvalidInput."""
+    _check_active(await _locked(connection, project=project, number=number))
+    gone = await connection.fetchval(
+        "delete from experiment_tag where experiment_id = $1 and key = $2 returning key",
+        number,
+        key,
+    )
+    if gone is None:
+        raise NotFound(f"No tag with name: {key} in experiment with id {number}")
+
+
+def inactive_experiment(number: int | str, stage: str) -> InvalidInput:
+    """MLflow's error for a change to a deleted experiment."""
+    return InvalidInput(
+        f"The experiment {number} must be in the 'active' state. Current state is {stage}."
+    )
+
+
+async def _locked(connection: Connection, *, project: str, number: int) -> asyncpg.Record:
+    row = await connection.fetchrow(
+        "select * from experiment where project = $1 and experiment_id = $2 for no key update",
+        project,
+        number,
+    )
+    if row is None:
+        raise no_experiment(number)
+    return row
+
+
+def _check_active(row: asyncpg.Record) -> None:
+    if row["lifecycle_stage"] != "active":
+        raise inactive_experiment(row["experiment_id"], row["lifecycle_stage"])
+
+
+def _condition(query: Query, clause: Clause) -> str:
+    if clause.field.entity == "tag":
+        return query.keyed(clause, table="experiment_tag", owner="experiment.experiment_id")
+    column = clause.field.key
+    if column == "experiment_id":
+        return query.comparison("experiment_id::text", clause)
+    return query.comparison(column, clause)
+
+
+async def _with_tags(connection: Connection, rows: Sequence[asyncpg.Record]) -> list[Experiment]:
+    tags: dict[int, dict[str, str]] = {row["experiment_id"]: {} for row in rows}
+    for row in await connection.fetch(
+        "select experiment_id, key, value from experiment_tag where experiment_id = any($1)"
+        " order by key",
+        list(tags),
+    ):
+        tags[row["experiment_id"]][row["key"]] = row["value"]
+    return [
+        Experiment(
+            experiment_id=str(row["experiment_id"]),
+            name=row["name"],
+            artifact_location=row["artifact_location"],
+            lifecycle_stage=row["lifecycle_stage"],
+            creation_time=row["creation_time"],
+            last_update_time=row["last_update_time"],
+            tags=tags[row["experiment_id"]],
+        )
+        for row in rows
+    ]
