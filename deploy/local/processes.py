@@ -104,7 +104,7 @@ def _service(name: str, *own: Variables) -> ServiceProcess:
     return ServiceProcess(
         module=f"services.{name}",
         prefix=name.upper(),
-        variables=_together(_listening(name), _kafka, _s3, *own),
+        variables=_together(_listening(name), _kafka, *own),
     )
 
 
@@ -112,9 +112,9 @@ _SERVING = _together(_listening("serving"), _kafka, _s3, _database("serving"), _
 
 PROCESSES: Mapping[str, ServiceProcess] = MappingProxyType(
     {
-        "tracking": _service("tracking", _database("tracking")),
-        "registry": _service("registry", _database("registry"), _urls("tracking")),
-        "orchestrator": _service("orchestrator", _database("orchestrator"), _urls("registry")),
+        "tracking": _service("tracking", _s3, _database("tracking")),
+        "registry": _service("registry", _s3, _database("registry"), _urls("tracking")),
+        "orchestrator": _service("orchestrator", _s3, _database("orchestrator"), _urls("registry")),
         "worker": ServiceProcess(
             module="services.orchestrator",
             arguments=("worker",),
@@ -125,7 +125,7 @@ PROCESSES: Mapping[str, ServiceProcess] = MappingProxyType(
         "serving-worker": ServiceProcess(
             module="services.serving", arguments=("worker",), prefix="SERVING", variables=_SERVING
         ),
-        "monitoring": _service("monitoring", _database("monitoring")),
+        "monitoring": _service("monitoring", _s3, _database("monitoring")),
         "console": ServiceProcess(
             module="services.console",
             prefix="CONSOLE",

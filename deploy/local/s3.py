@@ -1,10 +1,9 @@
 """SeaweedFS as the S3 server: master, volume server, filer and S3 gateway in one process."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from deploy.local.credentials import Credentials, write_private
+from deploy.local.credentials import Credentials
 from deploy.local.ports import Ports
 from deploy.local.probes import answers
 from deploy.local.process import ProcessSpec
@@ -26,11 +25,6 @@ def s3_spec(
     """The S3 server process."""
     home = directory / "s3"
     (home / "data").mkdir(parents=True, exist_ok=True)
-    identities = home / "identities.json"
-
-    def prepare() -> None:
-        write_private(identities, _identities(credentials))
-
     flags = {
         "dir": home / "data",
         "ip": "127.0.0.1",
@@ -42,7 +36,6 @@ def s3_spec(
         "admin.port": ports["s3-admin"],
         "s3.port.iceberg": 0,
         "s3.port.lance": 0,
-        "s3.config": identities,
         "s3.localSocket": sockets / "s3.sock",
         "filer.localSocket": sockets / "filer.sock",
         "master.telemetry": "false",
@@ -59,15 +52,13 @@ def s3_spec(
             "mini",
             *(f"-{name}={value}" for name, value in flags.items()),
         ),
-        env={**env, "WEED_MASTER_VOLUME_GROWTH_COPY_1": "1"},
+        env={
+            **env,
+            # Its one identity; without a name and key nothing is answered.
+            "AWS_ACCESS_KEY_ID": credentials.s3_access_key,
+            "AWS_SECRET_ACCESS_KEY": credentials.s3_secret_key,
+            "WEED_MASTER_VOLUME_GROWTH_COPY_1": "1",
+        },
         cwd=home,
         ready=lambda: answers(ports["s3"], "/healthz"),
-        prepare=prepare,
-    )
-
-
-def _identities(credentials: Credentials) -> str:
-    keys = {"accessKey": credentials.s3_access_key, "secretKey": credentials.s3_secret_key}
-    return json.dumps(
-        {"identities": [{"name": "headrace", "credentials": [keys], "actions": ["Admin"]}]}
     )
