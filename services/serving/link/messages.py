@@ -1,0 +1,74 @@
+"""The messages. Both sides state what is, never what to do: a lost one is made up by the next.
+
+The control process sends the whole `Assignment` whenever it changes and to every worker that
+connects; a worker makes itself so and sends its whole `Status` whenever that changes.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class _Message(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Hello(_Message):
+    """First frame of a worker on each of its two connections."""
+
+    worker: str
+    pid: int
+    channel: Literal["control", "log"]
+
+
+class VersionFiles(_Message):
+    """Where a verified model version lies, and the digest of its files (the cache key)."""
+
+    version: int
+    path: str
+    digest: str
+
+
+class ModelAssignment(_Message):
+    """What one model must look like. `versions` are loaded; only champion and pinned answer."""
+
+    name: str
+    champion: int | None = None
+    deployment: int | None = Field(default=None, description="That made it champion")
+    pinned: int | None = None
+    versions: list[VersionFiles] = Field(default_factory=list)
+
+
+class Assignment(_Message):
+    """What a worker must look like; `revision` rises with every change."""
+
+    revision: int
+    models: list[ModelAssignment] = Field(default_factory=list)
+
+
+class FirstAnswered(_Message):
+    """The first answer of a champion on one worker."""
+
+    prediction_id: str
+    served_at_us: int
+
+
+class ModelStatus(_Message):
+    """What one model looks like on one worker. `failures`: reason by version."""
+
+    name: str
+    champion: int | None = None
+    deployment: int | None = None
+    loaded: list[int] = Field(default_factory=list)
+    failures: dict[int, str] = Field(default_factory=dict)
+    first_answer: FirstAnswered | None = None
+
+
+class Status(_Message):
+    """What a worker looks like: the last revision it worked through, and its models."""
+
+    worker: str
+    revision: int
+    models: list[ModelStatus] = Field(default_factory=list)

@@ -1,0 +1,44 @@
+"""Knobs of serving, for the control process and its workers alike."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from headrace.runtime.settings import LOOPBACK, ServiceSettings
+
+_MEBIBYTE = 1024 * 1024
+
+
+class Settings(ServiceSettings, env_prefix="HEADRACE_SERVING_"):
+    """Variables `HEADRACE_SERVING_*`."""
+
+    grpc_host: str = "127.0.0.1"
+    grpc_port: int = Field(ge=0, le=65535)
+    grpc_shared_port: bool = Field(
+        default=False, description="Let several workers listen on one port (SO_REUSEPORT)"
+    )
+    front: Literal["native", "grpcio"] = "native"
+    front_threads: int = Field(default=2, ge=1, le=64)
+    worker_http_port: int = Field(ge=0, le=65535)
+    socket: Path = Field(description="Unix socket between the control process and its workers")
+    cache_dir: Path = Field(description="Model files by digest")
+    server_name: str = Field(
+        default="headrace", description="In ServerMetadata; Triton's own examples want 'triton'"
+    )
+    max_message_bytes: int = Field(default=64 * _MEBIBYTE, ge=_MEBIBYTE, le=2**31 - 1)
+    max_batch_rows: int = Field(default=65_536, ge=1)
+    log_max_rows: int = Field(default=500_000, ge=1, description="Answered rows not yet published")
+    log_max_bytes: int = Field(default=256 * _MEBIBYTE, ge=_MEBIBYTE)
+    log_linger_ms: int = Field(default=50, ge=1, le=10_000)
+
+    @model_validator(mode="after")
+    def _grpc_on_loopback_unless_told(self) -> Self:
+        if self.grpc_host not in LOOPBACK and not self.allow_remote:
+            raise ValueError(
+                f"grpc_host {self.grpc_host!r} is not loopback and no authentication is "
+                "configured; set ALLOW_REMOTE=true only inside a closed network"
+            )
+        return self

@@ -1,0 +1,1 @@
+"""The data plane: one process that answers the Open Inference Protocol and never sees Kafka."""

@@ -1,0 +1,171 @@
+"""Wires a worker: front-end threads answer, one event loop talks to control and serves health."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+from fastapi import APIRouter
+
+from headrace.runtime.ids import new_id
+from headrace.runtime.service import Resources, Service
+from services.serving.settings import Settings
+from services.serving.worker.batches import MAX_ROWS
+from services.serving.worker.control_link import ControlLink
+from services.serving.worker.dispatch import Dispatcher
+from services.serving.worker.fronts import Front, open_front
+from services.serving.worker.log_link import LogLink
+from services.serving.worker.meters import Meters
+from services.serving.worker.prediction_log import PredictionLog
+from services.serving.worker.table import Serving
+
+_GRACE_SECONDS: Final = 5.0
+_FLUSH_SECONDS: Final = 3.0
+
+
+def build(settings: Settings) -> Service[Settings]:
+    """The worker as a service without backends; its HTTP port is WORKER_HTTP_PORT."""
+    own = settings.model_copy(update={"http_port": settings.worker_http_port})
+    worker = Worker()
+    return Service(
+        name="serving-worker",
+        settings=own,
+        database=False,
+        blobs=False,
+        routes=lambda _: [worker.router()],
+        background=lambda resources: [lambda: worker.run(resources)],
+        checks=lambda _: [worker.trouble],
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Parts:
+    front: Front
+    control: ControlLink
+    log: LogLink
+    predictions: PredictionLog
+
+
+class Worker:
+    """One data-plane process."""
+
+    def __init__(self) -> None:
+        self._id = new_id()
+        self._serving = Serving()
+        self._parts: _Parts | None = None
+
+    async def run(self, resources: Resources[Settings]) -> None:
+        """Answer until cancelled; then finish calls in hand and ship what was logged."""
+        parts = self._wire(resources)
+        links = [
+            asyncio.create_task(parts.control.run(), name="control-link"),
+            asyncio.create_task(parts.log.run(parts.predictions), name="log-link"),
+        ]
+        async with _answering(parts.front):
+            self._parts = parts
+            resources.log.info("answering", port=parts.front.port, front=resources.settings.front)
+            try:
+                await asyncio.wait(links, return_when=asyncio.FIRST_COMPLETED)
+                for link in links:
+                    if link.done():
+                        link.result()
+            except asyncio.CancelledError:
+                await asyncio.to_thread(parts.front.stop, _GRACE_SECONDS)
+                await parts.log.flush(parts.predictions, seconds=_FLUSH_SECONDS)
+                raise
+            finally:
+                await _cancel(links)
+
+    async def trouble(self) -> str | None:
+        """Why this worker is not ready."""
+        if self._parts is None:
+            return "the gRPC server is not listening yet"
+        if not self._serving.ready:
+            return "the champions are not loaded yet"
+        return None
+
+    def router(self) -> APIRouter:
+        """What this worker looks like, for people."""
+        router = APIRouter()
+
+        @router.get("/api/serving/v1/worker")
+        async def worker() -> dict[str, Any]:
+            parts = self._parts
+            status = parts.control.status().model_dump(mode="json") if parts else {}
+            return {
+                "worker": self._id,
+                "ready": await self.trouble() is None,
+                "grpc_port": parts.front.port if parts else None,
+                "prediction_log": {
+                    "held_rows": parts.predictions.held_rows,
+                    "logged_rows": parts.predictions.logged_rows,
+                    "dropped_rows": parts.predictions.dropped_rows,
+                }
+                if parts
+                else {},
+                **status,
+            }
+
+        return router
+
+    def _wire(self, resources: Resources[Settings]) -> _Parts:
+        settings = resources.settings
+        meters = Meters(resources.metrics)
+        control = ControlLink(
+            socket=settings.socket,
+            worker=self._id,
+            serving=self._serving,
+            meters=meters,
+            log=resources.log,
+        )
+        log = LogLink(
+            socket=settings.socket,
+            worker=self._id,
+            project=settings.project,
+            linger_ms=settings.log_linger_ms,
+            meters=meters,
+            log=resources.log,
+        )
+        predictions = PredictionLog(
+            max_rows=settings.log_max_rows,
+            max_bytes=settings.log_max_bytes,
+            ship_rows=MAX_ROWS,
+            full=log.wake,
+        )
+        dispatcher = Dispatcher(
+            serving=self._serving,
+            log=predictions,
+            meters=meters,
+            first_answer=control.status_changed,
+            server_name=settings.server_name,
+            max_rows=settings.max_batch_rows,
+        )
+        front = open_front(
+            settings.front,
+            methods=dispatcher.methods(),
+            address=f"{settings.grpc_host}:{settings.grpc_port}",
+            threads=settings.front_threads,
+            max_message_bytes=settings.max_message_bytes,
+            shared_port=settings.grpc_shared_port,
+        )
+        return _Parts(front=front, control=control, log=log, predictions=predictions)
+
+
+@asynccontextmanager
+async def _answering(front: Front) -> AsyncIterator[None]:
+    front.start()
+    try:
+        yield
+    finally:
+        await asyncio.to_thread(front.stop, 0)
+
+
+async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    with contextlib.suppress(BaseExceptionGroup):
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,171 @@
+"""The worker's connection to the control process: assignments in, status out.
+
+Without a control process the worker answers with what it has and keeps trying to reconnect.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final, Literal
+
+from headrace.errors import Permanent
+from headrace.runtime.telemetry import Log
+from services.serving.link.frames import Kind, frame, read_frame
+from services.serving.link.messages import (
+    Assignment,
+    FirstAnswered,
+    Hello,
+    ModelStatus,
+    Status,
+)
+from services.serving.worker.loading import Outcome, make_so
+from services.serving.worker.meters import Meters
+from services.serving.worker.table import Entry, Serving
+
+GONE: Final = (OSError, asyncio.IncompleteReadError, Permanent)
+"""What using a connection whose other end is away, or talks nonsense, raises."""
+_RETRY_SECONDS: Final = 0.1
+
+
+@asynccontextmanager
+async def connected(
+    socket: Path, *, worker: str, channel: Literal["control", "log"]
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """A connection on which we have introduced ourselves. Raises OSError if nobody listens."""
+    reader, writer = await asyncio.open_unix_connection(str(socket))
+    try:
+        hello = Hello(worker=worker, pid=os.getpid(), channel=channel)
+        writer.write(frame(Kind.HELLO, hello.model_dump_json().encode()))
+        await writer.drain()
+        yield reader, writer
+    finally:
+        writer.close()
+
+
+async def pause_before_retry() -> None:
+    """Between two attempts to connect."""
+    await asyncio.sleep(_RETRY_SECONDS)
+
+
+class ControlLink:
+    """Makes this worker look like the newest assignment, and says what it looks like."""
+
+    def __init__(
+        self, *, socket: Path, worker: str, serving: Serving, meters: Meters, log: Log
+    ) -> None:
+        self._socket = socket
+        self._worker = worker
+        self._serving = serving
+        self._meters = meters
+        self._log = log
+        self._loop = asyncio.get_running_loop()
+        self._newest: Assignment | None = None
+        self._assigned = asyncio.Event()
+        self._changed = asyncio.Event()
+        self._outcome = Outcome(table=serving.table, loaded={})
+        self._revision = 0
+
+    def status_changed(self) -> None:
+        """Send the status soon; from any thread."""
+        self._loop.call_soon_threadsafe(self._changed.set)
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._apply())
+            tasks.create_task(self._stay_connected())
+
+    async def _stay_connected(self) -> None:
+        while True:
+            try:
+                async with connected(self._socket, worker=self._worker, channel="control") as (
+                    reader,
+                    writer,
+                ):
+                    self._log.info("control_connected")
+                    await self._talk(reader, writer)
+            except GONE as why:
+                if self._newest is not None:
+                    self._log.warning("control_gone", reason=repr(why))
+            await pause_before_retry()
+
+    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._changed.set()
+        telling = asyncio.create_task(self._tell(writer))
+        try:
+            while True:
+                kind, payload = await read_frame(reader)
+                if kind is Kind.ASSIGNMENT:
+                    self._newest = Assignment.model_validate_json(payload)
+                    self._assigned.set()
+        finally:
+            telling.cancel()
+
+    async def _tell(self, writer: asyncio.StreamWriter) -> None:
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            writer.write(frame(Kind.STATUS, self.status().model_dump_json().encode()))
+            await writer.drain()
+
+    async def _apply(self) -> None:
+        """Work through assignments; those that a newer one overtook are skipped."""
+        while True:
+            await self._assigned.wait()
+            self._assigned.clear()
+            assignment = self._newest
+            if assignment is None:
+                continue
+            outcome = await asyncio.to_thread(
+                make_so, assignment, loaded=self._outcome.loaded, table=self._serving.table
+            )
+            self._flip(assignment, outcome)
+            self._changed.set()
+
+    def _flip(self, assignment: Assignment, outcome: Outcome) -> None:
+        self._outcome = outcome
+        self._revision = assignment.revision
+        self._serving.table = outcome.table
+        wanted = {(model.name, model.champion) for model in assignment.models}
+        if not wanted & set(outcome.failures):
+            self._serving.ready = True
+        for (model, version), reason in outcome.failures.items():
+            self._log.error("model_not_loaded", model=model, version=version, reason=reason)
+        for name, entry in outcome.table.entries.items():
+            if entry.champion is not None:
+                self._meters.champion(name, entry.champion.model.version)
+
+    def status(self) -> Status:
+        """What this worker looks like now."""
+        return Status(
+            worker=self._worker,
+            revision=self._revision,
+            models=[
+                self._model_status(name, entry)
+                for name, entry in self._serving.table.entries.items()
+            ],
+        )
+
+    def _model_status(self, name: str, entry: Entry) -> ModelStatus:
+        reign = entry.champion
+        first = reign.first if reign else None
+        return ModelStatus(
+            name=name,
+            champion=reign.model.version if reign else None,
+            deployment=reign.deployment if reign else None,
+            loaded=sorted(version for model, version, _ in self._outcome.loaded if model == name),
+            failures={
+                version: reason
+                for (model, version), reason in self._outcome.failures.items()
+                if model == name
+            },
+            first_answer=FirstAnswered(
+                prediction_id=first.prediction_id, served_at_us=first.served_at_us
+            )
+            if first
+            else None,
+        )

@@ -1,0 +1,97 @@
+"""The fast front-end: HTTP/2 and gRPC framing run in Rust, Python sees bytes in batches.
+
+It takes no TLS (that is the front door's) and no streaming calls.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+from typing import Final
+
+from pygrpc_native import EVENT_CALL, NativeGrpcFront
+
+from services.serving.worker.dispatch import Call
+from services.serving.worker.failure import Code, Failure
+
+_BATCH: Final = 16
+"""Calls that one thread takes at a time: behind a slow one the others of its batch wait."""
+_POLL_MS: Final = 200
+
+
+class NativeFront:
+    """A `NativeGrpcFront` and the threads that answer its calls."""
+
+    def __init__(
+        self,
+        *,
+        methods: Mapping[str, Call],
+        address: str,
+        threads: int,
+        max_message_bytes: int,
+        shared_port: bool,
+    ) -> None:
+        self._calls = list(methods.values())
+        self._max_bytes = max_message_bytes
+        self._front = NativeGrpcFront(
+            address,
+            [(path, False) for path in methods],
+            io_threads=1,
+            reuse_port=shared_port,
+        )
+        self._threads = [
+            threading.Thread(
+                target=self._serve, args=(number,), name=f"native-{number}", daemon=True
+            )
+            for number in range(threads)
+        ]
+        self._stopping = False
+        self._busy: set[int] = set()
+
+    @property
+    def port(self) -> int:
+        return int(self._front.bound_port)
+
+    def start(self) -> None:
+        self._front.start()
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self, grace: float) -> None:
+        self._stopping = True
+        deadline = time.monotonic() + grace
+        while self._busy and time.monotonic() < deadline:
+            time.sleep(0.005)
+        self._front.close()
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join(1)
+
+    def _serve(self, number: int) -> None:
+        while (events := self._front.recv_batch(_BATCH, _POLL_MS)) is not None:
+            self._busy.add(number)
+            for kind, call_id, method, payload, _ in events:
+                if kind == EVENT_CALL and payload is not None:
+                    self._answer(call_id, method, payload)
+            self._busy.discard(number)
+
+    def _answer(self, call_id: int, method: int, payload: bytes) -> None:
+        if self._stopping:
+            self._front.fail(call_id, Code.UNAVAILABLE, "the server is shutting down")
+            return
+        if len(payload) > self._max_bytes:
+            size = f"({len(payload)} vs. {self._max_bytes})"
+            self._front.fail(
+                call_id, Code.RESOURCE_EXHAUSTED, f"SERVER: Received message larger than max {size}"
+            )
+            return
+        try:
+            answer = self._calls[method](payload)
+        except Failure as failure:
+            self._front.fail(call_id, failure.code, failure.message)
+        except Exception as error:
+            # A thread that dies would leave its calls hanging; the client is told instead.
+            self._front.fail(call_id, Code.INTERNAL, f"{type(error).__name__}: {error}")
+        else:
+            self._front.respond(call_id, answer)

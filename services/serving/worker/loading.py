@@ -1,0 +1,66 @@
+"""From an assignment to a table: loads what is missing, keeps what is there, drops the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from headrace.errors import HeadraceError
+from services.serving.link.messages import Assignment, ModelAssignment, VersionFiles
+from services.serving.worker.model import Model, load
+from services.serving.worker.table import Entry, Reign, Table
+
+Loaded = Mapping[tuple[str, int, str], Model]
+"""Models in memory by name, version and digest of their files."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """What became of an assignment; `failures` are reasons by model and version."""
+
+    table: Table
+    loaded: Loaded
+    failures: Mapping[tuple[str, int], str] = field(default_factory=dict)
+
+
+def make_so(assignment: Assignment, *, loaded: Loaded, table: Table) -> Outcome:
+    """The table that an assignment asks for. Blocks while files are read and models warmed.
+
+    A champion that cannot be loaded leaves the one before it in place.
+    """
+    models: dict[tuple[str, int, str], Model] = {}
+    failures: dict[tuple[str, int], str] = {}
+    for assigned in assignment.models:
+        for files in assigned.versions:
+            key = (assigned.name, files.version, files.digest)
+            try:
+                models[key] = loaded.get(key) or _load(assigned.name, files)
+            except (HeadraceError, OSError) as error:
+                failures[assigned.name, files.version] = str(error)
+    entries = {
+        assigned.name: _entry(assigned, models, table.entries.get(assigned.name))
+        for assigned in assignment.models
+    }
+    return Outcome(table=Table(entries=entries), loaded=models, failures=failures)
+
+
+def _load(name: str, files: VersionFiles) -> Model:
+    return load(Path(files.path), name=name, version=files.version)
+
+
+def _entry(assigned: ModelAssignment, models: Loaded, before: Entry | None) -> Entry:
+    by_version = {
+        files.version: models[key]
+        for files in assigned.versions
+        if (key := (assigned.name, files.version, files.digest)) in models
+    }
+    champion = by_version.get(assigned.champion or 0)
+    if champion is None:
+        return before if before and assigned.champion is not None else Entry(champion=None)
+    reign = before.champion if before else None
+    if reign is None or reign.deployment != assigned.deployment or reign.model is not champion:
+        reign = Reign(model=champion, deployment=assigned.deployment or 0)
+    answering = {assigned.champion, assigned.pinned}
+    versions = {number: model for number, model in by_version.items() if number in answering}
+    return Entry(champion=reign, versions=versions)

@@ -1,0 +1,97 @@
+"""The bounded buffer between answers and the prediction log: it never makes an answer wait.
+
+Rows count against the bounds until the control process has published them. What does not fit
+is dropped and counted.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from services.serving.worker.model import Model
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answered:
+    """One answered request: the raw tensors of its rows, in the model's order.
+
+    `outputs` are those of `model.logged_outputs`. `first_row` is where a part of a request begins.
+    """
+
+    model: Model
+    request_id: str
+    event_time_us: int
+    rows: int
+    inputs: Sequence[bytes]
+    outputs: Sequence[bytes]
+    input_shapes: Sequence[tuple[int, ...]]
+    output_shapes: Sequence[tuple[int, ...]]
+    first_row: int = 0
+
+    @property
+    def size(self) -> int:
+        """Bytes of its tensors."""
+        return sum(map(len, self.inputs)) + sum(map(len, self.outputs))
+
+
+class PredictionLog:
+    """Written by the threads that answer, drained by the one that ships."""
+
+    def __init__(
+        self, *, max_rows: int, max_bytes: int, ship_rows: int, full: Callable[[], None]
+    ) -> None:
+        """`full` is called when `ship_rows` rows wait, from the thread that added the last."""
+        self._max_rows = max_rows
+        self._max_bytes = max_bytes
+        self._ship_rows = ship_rows
+        self._full = full
+        self._lock = threading.Lock()
+        self._entries: deque[Answered] = deque()
+        self._waiting_rows = 0
+        self._held_rows = 0
+        self._held_bytes = 0
+        self.dropped_rows = 0
+        self.logged_rows = 0
+
+    @property
+    def held_rows(self) -> int:
+        """Rows in memory that are not published yet."""
+        return self._held_rows
+
+    def add(self, entry: Answered) -> None:
+        """Keep an answered request, or count it as dropped; returns at once."""
+        size = entry.size
+        with self._lock:
+            if (
+                self._held_rows + entry.rows > self._max_rows
+                or self._held_bytes + size > self._max_bytes
+            ):
+                self.dropped_rows += entry.rows
+                return
+            self._entries.append(entry)
+            self._held_rows += entry.rows
+            self._held_bytes += size
+            before = self._waiting_rows
+            self._waiting_rows += entry.rows
+            full = before < self._ship_rows <= self._waiting_rows
+        if full:
+            self._full()
+
+    def take(self) -> list[Answered]:
+        """Everything that waits; it stays counted until `release`."""
+        with self._lock:
+            entries = list(self._entries)
+            self._entries.clear()
+            self._waiting_rows = 0
+        return entries
+
+    def release(self, *, rows: int, size: int, dropped: int = 0) -> None:
+        """Rows left this process: published, or `dropped` of them given up."""
+        with self._lock:
+            self._held_rows -= rows
+            self._held_bytes -= size
+            self.dropped_rows += dropped
+            self.logged_rows += rows - dropped

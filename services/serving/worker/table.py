@@ -1,0 +1,103 @@
+"""Which models answer: an immutable table that is replaced as a whole, so that a flip is atomic."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from services.serving.worker.failure import invalid, not_found
+from services.serving.worker.model import Model
+
+_MAX_VERSION: Final = 2**63 - 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FirstAnswer:
+    """The first answer that a version gave after it became champion here."""
+
+    prediction_id: str
+    served_at_us: int
+
+
+class Reign:
+    """One stay of a version as champion, begun by one deployment; knows its first answer."""
+
+    __slots__ = ("_lock", "deployment", "first", "model")
+
+    def __init__(self, *, model: Model, deployment: int) -> None:
+        self.model = model
+        self.deployment = deployment
+        self.first: FirstAnswer | None = None
+        self._lock = threading.Lock()
+
+    def note_first(self, answer: FirstAnswer) -> bool:
+        """Remember the first answer; True for the caller whose answer it is."""
+        with self._lock:
+            if self.first is not None:
+                return False
+            self.first = answer
+            return True
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Entry:
+    """One model name: who answers by default, and the versions that may be asked for."""
+
+    champion: Reign | None
+    versions: Mapping[int, Model] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Table:
+    """All models of this worker."""
+
+    entries: Mapping[str, Entry] = field(default_factory=dict)
+
+    def answering(self, name: str, version: str) -> tuple[Model, Reign | None]:
+        """The model for a request; the reign too if it is the champion that answers.
+
+        Raises Failure: NOT_FOUND for what is not served, INVALID_ARGUMENT for a version that is
+        not a number.
+        """
+        wanted = parse_version(version) if version else None
+        entry = self.entries.get(name)
+        if entry is None:
+            raise not_found(f"Request for unknown model: '{name}' is not found")
+        champion = entry.champion
+        if champion is None:
+            raise not_found(f"Request for unknown model: '{name}' has no available versions")
+        if wanted is None or wanted == champion.model.version:
+            return champion.model, champion
+        model = entry.versions.get(wanted)
+        if model is None:
+            raise not_found(f"Request for unknown model: '{name}' version {wanted} is not found")
+        return model, None
+
+    def is_ready(self, name: str, version: str) -> bool:
+        """Whether such a request would be answered. Raises Failure for a malformed version."""
+        wanted = parse_version(version) if version else None
+        entry = self.entries.get(name)
+        if entry is None or entry.champion is None:
+            return False
+        return wanted is None or wanted in entry.versions
+
+
+def parse_version(text: str) -> int:
+    """A model version as a number. Raises Failure as the protocol has it."""
+    if text.isascii() and text.isdigit() and 0 < int(text) <= _MAX_VERSION:
+        return int(text)
+    raise invalid(
+        f"failed to get model version from specified version string '{text}' (details: stoll), "
+        "version should be an integral value > 0"
+    )
+
+
+class Serving:
+    """The table in force. Calls read `table` once and keep what they got until they end."""
+
+    def __init__(self) -> None:
+        self.table = Table()
+        self.ready = False
+        """Whether the champions that the control process named are loaded."""

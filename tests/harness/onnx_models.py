@@ -1,0 +1,131 @@
+"""Small real ONNX models for tests of serving."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from onnx import TensorProto, checker, helper
+
+_OPSETS = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 3)]
+
+
+def simple() -> bytes:
+    """Triton's `simple`: INPUT0 and INPUT1 INT32 [-1,16] -> OUTPUT0 sum, OUTPUT1 difference."""
+    shape = ["rows", 16]
+    return _model(
+        nodes=[
+            helper.make_node("Add", ["INPUT0", "INPUT1"], ["OUTPUT0"]),
+            helper.make_node("Sub", ["INPUT0", "INPUT1"], ["OUTPUT1"]),
+        ],
+        inputs=[_value(name, TensorProto.INT32, shape) for name in ("INPUT0", "INPUT1")],
+        outputs=[_value(name, TensorProto.INT32, shape) for name in ("OUTPUT0", "OUTPUT1")],
+    )
+
+
+def flights() -> bytes:
+    """`carrier` BYTES [-1,1] and `distance` FP32 [-1,1] -> `score` FP32 [-1,1], `echo` BYTES.
+
+    score = code(carrier) + distance, where UA is 100, DL is 200 and anything else 0.
+    """
+    encode = helper.make_node(
+        "LabelEncoder",
+        ["carrier"],
+        ["code"],
+        domain="ai.onnx.ml",
+        keys_strings=["UA", "DL"],
+        values_floats=[100.0, 200.0],
+        default_float=0.0,
+    )
+    return _model(
+        nodes=[
+            encode,
+            helper.make_node("Add", ["code", "distance"], ["score"]),
+            helper.make_node("Identity", ["carrier"], ["echo"]),
+        ],
+        inputs=[
+            _value("carrier", TensorProto.STRING, ["rows", 1]),
+            _value("distance", TensorProto.FLOAT, ["rows", 1]),
+        ],
+        outputs=[
+            _value("score", TensorProto.FLOAT, ["rows", 1]),
+            _value("echo", TensorProto.STRING, ["rows", 1]),
+        ],
+    )
+
+
+def constant(value: float) -> bytes:
+    """`x` FP32 [-1,4] -> `score` FP32 [-1]: always `value`, so that an answer tells its version."""
+    return _model(
+        nodes=[
+            helper.make_node("ReduceSum", ["x", "axes"], ["sum"], keepdims=0),
+            helper.make_node("Mul", ["sum", "zero"], ["nothing"]),
+            helper.make_node("Add", ["nothing", "value"], ["score"]),
+        ],
+        inputs=[_value("x", TensorProto.FLOAT, ["rows", 4])],
+        outputs=[_value("score", TensorProto.FLOAT, ["rows"])],
+        constants=[
+            helper.make_tensor("axes", TensorProto.INT64, [1], [1]),
+            helper.make_tensor("zero", TensorProto.FLOAT, [], [0.0]),
+            helper.make_tensor("value", TensorProto.FLOAT, [], [value]),
+        ],
+    )
+
+
+def of_every_type() -> bytes:
+    """Identity of one input of each datatype: `in_<DATATYPE>` [-1,2] -> `out_<DATATYPE>`."""
+    return _model(
+        nodes=[
+            helper.make_node("Identity", [f"in_{name}"], [f"out_{name}"]) for name in ONNX_TYPES
+        ],
+        inputs=[_value(f"in_{name}", kind, ["rows", 2]) for name, kind in ONNX_TYPES.items()],
+        outputs=[_value(f"out_{name}", kind, ["rows", 2]) for name, kind in ONNX_TYPES.items()],
+    )
+
+
+def any_width() -> bytes:
+    """`x` FP32 [-1,-1] -> `y` FP32 [-1,-1], the same values."""
+    return _model(
+        nodes=[helper.make_node("Identity", ["x"], ["y"])],
+        inputs=[_value("x", TensorProto.FLOAT, ["rows", "columns"])],
+        outputs=[_value("y", TensorProto.FLOAT, ["rows", "columns"])],
+    )
+
+
+def without_rows() -> bytes:
+    """A model whose input is a scalar: nothing that can be batched."""
+    return _model(
+        nodes=[helper.make_node("Identity", ["x"], ["y"])],
+        inputs=[_value("x", TensorProto.FLOAT, [])],
+        outputs=[_value("y", TensorProto.FLOAT, [])],
+    )
+
+
+ONNX_TYPES = {
+    "BOOL": TensorProto.BOOL,
+    "UINT8": TensorProto.UINT8,
+    "UINT16": TensorProto.UINT16,
+    "UINT32": TensorProto.UINT32,
+    "UINT64": TensorProto.UINT64,
+    "INT8": TensorProto.INT8,
+    "INT16": TensorProto.INT16,
+    "INT32": TensorProto.INT32,
+    "INT64": TensorProto.INT64,
+    "FP16": TensorProto.FLOAT16,
+    "FP32": TensorProto.FLOAT,
+    "FP64": TensorProto.DOUBLE,
+    "BYTES": TensorProto.STRING,
+}
+
+
+def _value(name: str, kind: int, shape: list[Any]) -> Any:
+    return helper.make_tensor_value_info(name, kind, shape)
+
+
+def _model(
+    *, nodes: list[Any], inputs: list[Any], outputs: list[Any], constants: list[Any] | None = None
+) -> bytes:
+    graph = helper.make_graph(nodes, "test", inputs, outputs, initializer=constants or [])
+    model = helper.make_model(graph, opset_imports=_OPSETS, ir_version=8)
+    checker.check_model(model)
+    data: bytes = model.SerializeToString()
+    return data
