@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -47,8 +47,13 @@ class Bus:
         self._relay = Relay(
             service=service, database_url=database_url, kafka=kafka, metrics=metrics, log=log
         )
+        self._listeners: list[Callable[[], None]] = []
         self.consumers: list[Consumer] = []
         self.started = False
+
+    def on_commit(self, listener: Callable[[], None]) -> None:
+        """Call `listener` after every commit of this process that emitted events."""
+        self._listeners.append(listener)
 
     def subscribe(self, subscriptions: Sequence[Subscription]) -> None:
         """Declare what this service consumes; before `run`."""
@@ -60,7 +65,7 @@ class Bus:
                 pool=self._pool,
                 metrics=self._metrics,
                 log=self._log,
-                after_commit=self._relay.wake,
+                after_commit=self._committed,
             )
             for subscription in subscriptions
         )
@@ -74,7 +79,7 @@ class Bus:
             if tx.outgoing:
                 await outbox.insert(connection, tx.outgoing)
         if tx.outgoing:
-            self._relay.wake()
+            self._committed()
 
     async def run(self) -> None:
         """Relay and consume until cancelled; in-flight transactions are finished or rolled back."""
@@ -114,6 +119,11 @@ class Bus:
             elif consumer.last_poll is None or now - consumer.last_poll > _STALLED_SECONDS:
                 reasons.append(f"{consumer.group}: no poll for {_STALLED_SECONDS:.0f} s")
         return reasons
+
+    def _committed(self) -> None:
+        self._relay.wake()
+        for listener in self._listeners:
+            listener()
 
     async def _start_broker(self) -> None:
         while True:
