@@ -1,0 +1,1 @@
+"""SQL of the orchestrator, in named functions that take a connection."""
