@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Final, Protocol
@@ -79,6 +79,10 @@ class Question:
     rows: slice
 
 
+OnAnswer = Callable[[str, Question, int, NDArray[np.float32]], None]
+"""Told each answer: model, what was asked, the version that answered, the scores [rows]."""
+
+
 class Replay:
     """Sends a span of flights, in order of event time, to every model named."""
 
@@ -90,12 +94,14 @@ class Replay:
         endpoint: triton.InferenceServerClient,
         producer: EventProducer,
         pace: Pace,
+        on_answer: OnAnswer | None = None,
     ) -> None:
         self._flights = flights
         self._models = models
         self._endpoint = endpoint
         self._producer = producer
         self._pace = pace
+        self._on_answer = on_answer
         self._prediction_ids: NDArray[np.object_] = np.empty(len(flights), dtype=object)
         landed = np.argsort(flights.observed_at, kind="stable")
         self._landing = landed[~np.isnat(flights.observed_at[landed])]
@@ -174,6 +180,8 @@ class Replay:
             self.traffic.latencies_ms.append((time.perf_counter() - began) * 1000)
             version = int(answer.get_response().model_version)
             self.traffic.answered(model, version, question.moment)
+            if self._on_answer is not None:
+                self._on_answer(model, question, version, answer.as_numpy(OUTPUT).reshape(-1))
             return
 
     async def _answers(self) -> None:

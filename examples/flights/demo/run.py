@@ -108,7 +108,7 @@ async def run(
             )
         )
         watch = Watch(tell=tell)
-        following = asyncio.create_task(_follow(addresses.kafka, watch))
+        following = asyncio.create_task(follow(addresses.kafka, watch))
         stack.callback(following.cancel)
         with _timed(seconds, "first model"):
             january = bootstrap.labelled_table(flights.between(span.bootstrap_from, span.first))
@@ -210,7 +210,7 @@ async def _compare(
     return arms.scored(answers), january, timer, retrainings
 
 
-async def _follow(kafka: str, watch: Watch) -> None:
+async def follow(kafka: str, watch: Watch) -> None:
     log = configure_logs(service="demo", level="error")
     await Tail(kafka=kafka, topics=_FACTS, on_event=watch.on_event, log=log).run()
 
