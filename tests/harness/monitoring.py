@@ -64,7 +64,7 @@ class Desk:
     blobs: Blobs
     context: Context
     clock: HandClock
-    told: list[Any] = field(default_factory=list)
+    told: list[Any] = field(default_factory=list, repr=False)
     _offsets: itertools.count[int] = field(default_factory=itertools.count)
 
     async def predictions(self, *batches: PredictionLogged) -> list[Any]:
@@ -123,9 +123,7 @@ class Desk:
 
     def _event(self, data: Data) -> Event[Any]:
         contract = contract_of(data)
-        envelope = Envelope(
-            id=new_id(), source="/test", type=contract.type, time=datetime.now(UTC)
-        )
+        envelope = Envelope(id=new_id(), source="/test", type=contract.type, time=datetime.now(UTC))
         return Event(
             data=data,
             envelope=envelope,

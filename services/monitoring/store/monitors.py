@@ -132,7 +132,8 @@ async def open_alerts(connection: Connection, model_id: int) -> list[Alert]:
 async def recent_alerts(connection: Connection, model_id: int, *, limit: int) -> list[Alert]:
     """The latest alerts, open or over, newest first."""
     rows = await connection.fetch(
-        "select * from alert where model_id=$1 order by alert_id desc limit $2",
+        "select * from alert where model_id=$1"
+        " order by detected_at_us desc, alert_id desc limit $2",
         model_id,
         limit,
     )

@@ -151,7 +151,8 @@ async def test_a_label_that_missed_its_day_goes_to_the_next_segment(monitoring: 
     assert (await monitoring.table(first))["prediction_id"].to_pylist() == ["p/0"]
     assert "p/1" in (await monitoring.table(second))["prediction_id"].to_pylist()
     assert (await monitoring.model("m"))["labels_late"] == 1
-    assert [row["labelled"] for row in await monitoring.closed("m")][0] == 1
+    first_day, _ = await monitoring.closed("m")
+    assert first_day["labelled"] == 1
 
 
 async def test_labels_of_unknown_ids_are_counted_and_given_up_after_the_horizon(

@@ -1,0 +1,88 @@
+"""Days, watermarks and lateness are decided by the stream alone, not by its batches."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.monitoring.event_time import (
+    HOUR_US,
+    Calendar,
+    IntArray,
+    date_of,
+    days_since_epoch,
+    microseconds,
+    moment,
+)
+
+DAY = 24 * HOUR_US
+
+
+def hours(*values: float) -> IntArray:
+    return np.array([int(value * HOUR_US) for value in values], dtype=np.int64)
+
+
+def test_a_day_closes_when_the_watermark_passes_its_end_and_the_lateness() -> None:
+    calendar = Calendar(lateness=timedelta(hours=6))
+
+    assert calendar.closes(0) == 30 * HOUR_US
+    assert calendar.first_open_day(30 * HOUR_US - 1) == 0
+    assert calendar.first_open_day(30 * HOUR_US) == 1
+
+
+def test_the_day_may_begin_at_another_hour() -> None:
+    calendar = Calendar(starts_at_hour=5, lateness=timedelta(0))
+
+    assert calendar.days_of(hours(4.9, 5, 28.9, 29)).tolist() == [-1, 0, 0, 1]
+    assert (calendar.begins(0), calendar.ends(0)) == (5 * HOUR_US, 29 * HOUR_US)
+    assert calendar.first_open_day(29 * HOUR_US) == 1
+
+
+def test_a_row_is_late_only_behind_the_rows_before_it() -> None:
+    placed = Calendar().place(hours(1, 31, 2, 25), before=None)
+
+    assert placed.late.tolist() == [False, False, True, False]
+    assert placed.open_days.tolist()[2:] == [1, 1]
+    assert placed.through == 31 * HOUR_US
+
+
+def test_a_row_beyond_the_horizon_is_too_old() -> None:
+    placed = Calendar(horizon_days=2).place(hours(24 * 5, 24 * 3, 24 * 3 - 1), before=None)
+
+    assert placed.too_old.tolist() == [False, False, True]
+
+
+@given(
+    times=st.lists(st.integers(0, 10 * DAY), min_size=1, max_size=50),
+    cuts=st.sets(st.integers(1, 49)),
+)
+def test_batches_of_any_size_place_rows_alike(times: list[int], cuts: set[int]) -> None:
+    calendar = Calendar(horizon_days=3)
+    whole = calendar.place(np.array(times, dtype=np.int64), before=None)
+    before: int | None = None
+    open_days, late, too_old = [], [], []
+    for part in np.split(
+        np.array(times, dtype=np.int64), sorted(c for c in cuts if c < len(times))
+    ):
+        placed = calendar.place(part, before=before)
+        before = placed.through
+        open_days += placed.open_days.tolist()
+        late += placed.late.tolist()
+        too_old += placed.too_old.tolist()
+
+    assert before == whole.through
+    assert open_days == whole.open_days.tolist()
+    assert (late, too_old) == (whole.late.tolist(), whole.too_old.tolist())
+
+
+@given(st.datetimes(timezones=st.just(UTC)))
+def test_moments_and_microseconds_are_opposites(time: datetime) -> None:
+    assert moment(microseconds(time)) == time
+
+
+@given(st.dates())
+def test_days_and_dates_are_opposites(day: date) -> None:
+    assert date_of(days_since_epoch(day)) == day
