@@ -1,7 +1,7 @@
 """The retrain policy at work: alarms open epochs, data starts their runs, promotions close them.
 
-The dataset's row, then the model's, are locked first, so that decisions about one model come one by one and those
-about two models do not meet.
+The dataset's row, then the model's, are locked first, so that decisions about one model come
+one by one and those about two models do not meet.
 """
 
 from __future__ import annotations

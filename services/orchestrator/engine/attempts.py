@@ -23,18 +23,14 @@ async def claim(
     project: str,
     worker: str,
     session: str,
+    environment: Mapping[str, Any],
     pipelines: Sequence[str],
     lease_seconds: float,
 ) -> Started | None:
     """Hand out the step that has been ready longest; None if there is none.
 
-    Raises NotFound if the session is not known (any more): the worker must say hello.
+    A session that was replaced gets nothing. `environment` is what the attempt will run on.
     """
-    environment = await runs.see_worker(
-        tx.connection, project=project, name=worker, session=session
-    )
-    if environment is None:
-        raise NotFound(f"worker {worker}: session {session} is not the present one")
     candidate = await tasks.lock_candidate(tx.connection, project=project, pipelines=pipelines)
     if candidate is None:
         return None
@@ -63,6 +59,7 @@ async def claim(
     run = await emit_step(tx, run, step=step.name, state="running", attempt=attempt, worker=worker)
     return Started(
         run=run,
+        plan=plan,
         step=step.name,
         fence=fence,
         attempt=attempt,

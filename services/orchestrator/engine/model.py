@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from headrace.ids import new_id
+from headrace.pipelines import Plan
 from services.orchestrator.domain.engine import Outcome
 from services.orchestrator.store.runs import Run
 
@@ -34,6 +35,7 @@ class Started:
     """An attempt that was handed out."""
 
     run: Run
+    plan: Plan
     step: str
     fence: int
     attempt: int

@@ -47,7 +47,7 @@ async def lock_model(connection: Connection, *, project: str, model: str) -> Mod
 
 
 async def put_champion(connection: Connection, *, project: str, model: str, version: int) -> None:
-    """This version is champion now."""
+    """A version is champion now."""
     await connection.execute(
         "update model_state set champion_version = $3,"
         " champions = array(select distinct unnest(array_append(champions, $3)) order by 1)"

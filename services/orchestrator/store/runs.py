@@ -8,6 +8,7 @@ from typing import Any
 
 import asyncpg
 
+from headrace.errors import Conflict, NotFound
 from headrace.pipelines import Plan
 from headrace.runtime.db import Connection
 
@@ -92,10 +93,13 @@ async def put_worker(
     )
 
 
-async def see_worker(
+async def require_worker(
     connection: Connection, *, project: str, name: str, session: str
-) -> dict[str, Any] | None:
-    """Note that a session is alive; its environment, or None if another one took its place."""
+) -> dict[str, Any]:
+    """Note that a session is alive; its environment.
+
+    Raises NotFound for a worker that has not said hello, Conflict if a newer life of it has.
+    """
     row = await connection.fetchrow(
         "update worker set seen_at = now() where project = $1 and name = $2 and session = $3"
         " returning environment",
@@ -103,7 +107,15 @@ async def see_worker(
         name,
         session,
     )
-    return None if row is None else row["environment"]
+    if row is None:
+        present = await connection.fetchval(
+            "select session from worker where project = $1 and name = $2", project, name
+        )
+        if present is None:
+            raise NotFound(f"worker {name} has not said hello")
+        raise Conflict(f"worker {name}: session {session} was replaced by {present}")
+    environment: dict[str, Any] = row["environment"]
+    return environment
 
 
 async def workers(connection: Connection, *, project: str) -> list[dict[str, Any]]:

@@ -86,6 +86,7 @@ async def take(
         " deadline = now() + make_interval(secs => $7),"
         " started_at = now(), finished_at = null, error = null"
         " where project = $1 and run_id = $2 and step = $3 and state = 'ready'"
+        " and exists (select from worker where project = $1 and name = $4 and session = $5)"
         " returning fence, attempt),"
         " noted as (insert into task_attempt"
         " (project, fence, run_id, step, attempt, worker, session)"
@@ -313,18 +314,18 @@ async def attempts(connection: Connection, *, project: str, run_id: str) -> list
     return [dict(row) for row in rows]
 
 
-async def overdue(connection: Connection) -> list[tuple[str, str, str, int, bool]]:
-    """`(project, run, step, fence, lease expired)` of attempts past their lease or deadline.
+async def overdue(connection: Connection, *, project: str) -> list[tuple[str, str, int, bool]]:
+    """`(run, step, fence, lease expired)` of attempts past their lease or deadline.
 
     A worker ends an attempt at its deadline by itself; the orchestrator does so 10 s later.
     """
-    rows = await connection.fetch(OVERDUE)
+    rows = await connection.fetch(OVERDUE, project)
     return [tuple(row.values()) for row in rows]
 
 
 OVERDUE = (
-    "select project, run_id, step, fence, lease_until < now() as expired from task"
-    " where state = 'running' and (lease_until < now() or deadline + interval '10 s' < now())"
+    "select run_id, step, fence, lease_until < now() as expired from task"
+    " where state = 'running' and project = $1 and (lease_until < now() or deadline + interval '10 s' < now())"
     " limit 100"
 )
 
