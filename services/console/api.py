@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from typing import Annotated
 
 import orjson
@@ -82,14 +83,15 @@ def router(*, pages: Pages, boards: Boards, registry: Registry) -> APIRouter:
     return routes
 
 
-async def _server_sent(changes: AsyncIterator[Change | None]) -> AsyncIterator[bytes]:
-    yield b"retry: 1000\n\n"
-    async for change in changes:
-        if change is None:
-            yield b": still here\n\n"
-            continue
-        data = orjson.dumps(dict(change.regions))
-        yield b"id: %s\nevent: regions\ndata: %s\n\n" % (change.id.encode(), data)
+async def _server_sent(changes: AsyncGenerator[Change | None, None]) -> AsyncIterator[bytes]:
+    async with aclosing(changes):
+        yield b"retry: 1000\n\n"
+        async for change in changes:
+            if change is None:
+                yield b": still here\n\n"
+                continue
+            data = orjson.dumps(dict(change.regions))
+            yield b"id: %s\nevent: regions\ndata: %s\n\n" % (change.id.encode(), data)
 
 
 def _refuse_other_sites(request: Request) -> None:

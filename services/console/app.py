@@ -55,7 +55,11 @@ class Console:
 
 def build(settings: Settings) -> Service[Settings]:
     """The console: no database, no blobs, no consumer group."""
-    console = Console(settings)
+    return service(settings, Console(settings))
+
+
+def service(settings: Settings, console: Console) -> Service[Settings]:
+    """The service around these parts."""
 
     def tails(resources: Resources[Settings]) -> list[Tail]:
         return [

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -85,7 +85,7 @@ class Boards:
         async with self._changed:
             self._changed.notify_all()
 
-    async def changes(self, model: str, after: str | None) -> AsyncIterator[Change | None]:
+    async def changes(self, model: str, after: str | None) -> AsyncGenerator[Change | None, None]:
         """Changes of a board from the id `after` on; None is a heartbeat."""
         seen = self._number(after)
         self._watched[model] += 1
