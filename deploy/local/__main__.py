@@ -17,7 +17,7 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(asctime)s %(message)s")
     try:
         return int(arguments.run(arguments))
-    except StackError as error:
+    except (StackError, PermissionError) as error:
         print(f"headrace: {error}", file=sys.stderr)
         return 1
 

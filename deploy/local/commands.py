@@ -27,6 +27,7 @@ log = logging.getLogger("headrace.local")
 DETACHED_SECONDS = 300.0
 STOP_SECONDS = 90.0
 NOT_READY = 3
+NOTHING = "nothing is up"
 
 
 def up(arguments: Namespace) -> int:
@@ -73,7 +74,7 @@ def describe(stack: Stack) -> str:
 def down(arguments: Namespace) -> int:
     """Stop the stack, whether or not its supervisor still lives."""
     if not arguments.directory.exists():
-        print("nothing is up")
+        print(NOTHING)
         return 0
     leftovers = Leftovers(arguments.directory)
     supervisor = leftovers.supervisor()
@@ -85,7 +86,7 @@ def down(arguments: Namespace) -> int:
             identity.wait_gone([supervisor], seconds=5)
     count = leftovers.end()
     if supervisor is None and count == 0:
-        print("nothing is up")
+        print(NOTHING)
     else:
         print(f"everything is stopped{f' ({count} left behind were ended)' if count else ''}")
     return 0
@@ -93,6 +94,9 @@ def down(arguments: Namespace) -> int:
 
 def status(arguments: Namespace) -> int:
     """Print each process; exit code 3 unless all are ready."""
+    if not arguments.directory.exists():
+        print(json.dumps({"supervised": False, "processes": []}) if arguments.json else NOTHING)
+        return NOT_READY
     stack = _known_stack(arguments.directory)
     rows = stack.survey()
     if arguments.json:

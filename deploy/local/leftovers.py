@@ -80,7 +80,9 @@ class Leftovers:
         families = [member for record in named.values() for member in identity.tree(record.pid)]
         identity.end(families, seconds=STOP_SECONDS)
         identity.end(postgres, seconds=STOP_SECONDS, first=signal.SIGINT)
-        strays = identity.marked(self.stack_id) + identity.working_in(self._postgres_data())
+        strays = identity.marked(self.stack_id) + identity.working_in(
+            (self._postgres_home() / "data").resolve()
+        )
         identity.end(strays, seconds=STOP_SECONDS)
         for path in self._run.glob("*.json"):
             path.unlink(missing_ok=True)
@@ -91,10 +93,13 @@ class Leftovers:
     def remove(self) -> None:
         """End what is left and delete the stack's data."""
         self.end()
+        outside = self._postgres_home().parent
+        if outside != self.directory:
+            shutil.rmtree(outside, ignore_errors=True)
         shutil.rmtree(self.directory, ignore_errors=True)
 
-    def _postgres_data(self) -> Path:
-        return (data_home(self.directory, unprivileged()) / "data").resolve()
+    def _postgres_home(self) -> Path:
+        return data_home(self.directory, unprivileged())
 
     def _stack_id(self) -> str:
         path = self.directory / "id"

@@ -130,6 +130,7 @@ def free_block() -> Iterator[Ports]:
                 yield ports
                 return
         finally:
+            _lock_path(base).unlink(missing_ok=True)
             os.close(lock)
     raise StackError(
         f"no block of {BLOCK} free ports between {FREE_RANGE.start} and {FREE_RANGE.stop}"
@@ -137,17 +138,24 @@ def free_block() -> Iterator[Ports]:
 
 
 def _lock_block(base: int) -> int | None:
-    path = Path(tempfile.gettempdir()) / f"headrace-ports-{base}.lock"
+    path = _lock_path(base)
     try:
         descriptor = _open_lock(path)
     except PermissionError:
         return None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        return None
-    return descriptor
+        # A file that its holder has just removed protects nothing.
+        if path.stat().st_ino == os.fstat(descriptor).st_ino:
+            return descriptor
+    except (BlockingIOError, FileNotFoundError):
+        pass
+    os.close(descriptor)
+    return None
+
+
+def _lock_path(base: int) -> Path:
+    return Path(tempfile.gettempdir()) / f"headrace-ports-{base}.lock"
 
 
 def _open_lock(path: Path) -> int:

@@ -99,7 +99,7 @@ class Stack:
                 with stack:
                     yield stack
             finally:
-                stack.leftovers.remove()
+                stack.remove()
 
     @property
     def urls(self) -> dict[str, str]:
@@ -155,6 +155,11 @@ class Stack:
             self._together([process.stop for process in present])
         self.leftovers.end()
         self._release_lock()
+
+    def remove(self) -> None:
+        """Stop what runs and delete the stack's data."""
+        self.leftovers.remove()
+        shutil.rmtree(self._sockets, ignore_errors=True)
 
     @property
     def started(self) -> bool:

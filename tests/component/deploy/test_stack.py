@@ -85,6 +85,7 @@ def test_a_taken_port_is_named_with_its_owner(tmp_path: Path) -> None:
 
         with pytest.raises(StackError) as caught:
             stack.start()
+        stack.remove()
 
     message = str(caught.value)
     assert f"port {ports['kafka']} (kafka) is taken by process {os.getpid()}" in message
@@ -127,6 +128,7 @@ def test_after_a_killed_supervisor_up_takes_over_and_down_leaves_nothing(tmp_pat
     assert not any(record.alive() for record in second.values())
     assert marked(Leftovers(directory).stack_id) == []
     assert working_in(directory / "postgres" / "data") == []
+    Leftovers(directory).remove()
 
 
 def _killed_supervisor(
@@ -189,7 +191,7 @@ def test_below_a_closed_directory_postgres_still_runs_unprivileged(tmp_path: Pat
                 assert server.uids().real == pwd.getpwnam("nobody").pw_uid
                 assert _fetch(stack, "select 1") == 1
         finally:
-            stack.leftovers.remove()
+            stack.remove()
 
 
 def _execute(stack: Stack, *statements: str) -> None:
