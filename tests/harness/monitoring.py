@@ -224,8 +224,37 @@ def closing(model: str, day: int) -> tuple[PredictionLogged, LabelObserved]:
     return batch(model, [(name, late)]), label(model, name, late + timedelta(minutes=1))
 
 
+def drifting_day(
+    model: str,
+    day: int,
+    *,
+    version: int = 1,
+    temp: float = 2.0,
+    calibrated: bool = True,
+    rows: int = 200,
+) -> tuple[PredictionLogged, list[LabelObserved]]:
+    """A day of traffic that looks like `profile`, unless told otherwise; labels 2 hours later."""
+    draw = np.random.default_rng(day)
+    scores = draw.beta(2, 5, rows)
+    chance = scores if calibrated else 1 - scores
+    truth = (draw.random(rows) < chance).astype(float).tolist()
+    made = [(f"v{version}-{day}/{i}", at(24 * day + 8 + i / 60)) for i in range(rows)]
+    logged = batch(
+        model,
+        made,
+        version=version,
+        scores=scores.tolist(),
+        temp=draw.normal(temp, 1, rows).tolist(),
+    )
+    labels = [
+        label(model, name, time + timedelta(hours=2), truth[i])
+        for i, (name, time) in enumerate(made)
+    ]
+    return logged, labels
+
+
 def profile(*, days: int = 30, rows: int = 200, seed: int = 1) -> TrainingProfile:
-    """What the streams of `drawn_day` look like while nothing drifts."""
+    """What the streams of `drifting_day` look like while nothing drifts."""
     random = np.random.default_rng(seed)
     count = days * rows
     scores = random.beta(2, 5, count)
@@ -276,6 +305,7 @@ __all__ = [
     "closing",
     "deployment",
     "desk",
+    "drifting_day",
     "label",
     "profile",
     "texts",

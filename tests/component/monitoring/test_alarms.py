@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 
-import numpy as np
 import pytest_asyncio
 
 from deploy.local.testing import TestBucket, TestDatabase
@@ -18,7 +17,16 @@ from headrace.events import (
 )
 from headrace.profiles import DayStatistics, ProfileSchema
 from services.monitoring.domain import MonitorConfig
-from tests.harness.monitoring import Desk, at, batch, deployment, desk, label, profile
+from tests.harness.monitoring import (
+    Desk,
+    at,
+    batch,
+    deployment,
+    desk,
+    drifting_day,
+    label,
+    profile,
+)
 
 CONFIG = MonitorConfig(false_alarm_days=365, bootstrap_paths=200, min_rows=20)
 ROWS = 200
@@ -41,26 +49,11 @@ async def live(
 ) -> None:
     """Days of traffic that looks like the training profile, unless told otherwise."""
     for day in days:
-        random = np.random.default_rng(day)
-        scores = random.beta(2, 5, ROWS)
-        chance = scores if calibrated else 1 - scores
-        truth = (random.random(ROWS) < chance).astype(float)
-        rows = [(f"{model}-{version}-{day}/{i}", at(24 * day + 8 + i / 60)) for i in range(ROWS)]
-        await monitoring.predictions(
-            batch(
-                model,
-                rows,
-                version=version,
-                scores=scores.tolist(),
-                temp=random.normal(temp, 1, ROWS).tolist(),
-            )
+        logged, labels = drifting_day(
+            model, day, version=version, temp=temp, calibrated=calibrated, rows=ROWS
         )
-        await monitoring.labels(
-            *(
-                label(model, name, time + timedelta(hours=2), float(truth[i]))
-                for i, (name, time) in enumerate(rows)
-            )
-        )
+        await monitoring.predictions(logged)
+        await monitoring.labels(*labels)
 
 
 async def test_no_drift_no_alarm(monitoring: Desk) -> None:
