@@ -26,11 +26,15 @@ MAX_TRAINING_ROWS = 120_000
 RECENT_DAYS = 45
 """Beyond the limit, older rows are sampled; those of the latest days are all kept."""
 
-FOLDS = 3
+FOLDS = 2
 """Groups of whole days for out-of-sample scores of the training days."""
 
-PRIOR_ROWS = 20
+PRIOR_ROWS = 50
 """A category's late share is drawn towards the overall one as if by this many rows."""
+
+ROWS_PER_TREE = 800
+FEWEST_TREES, MOST_TREES = 30, 120
+"""A month of flights carries fewer trees than a year: more of them fit its weather by heart."""
 
 PARITY_TOLERANCE = 1e-5
 
@@ -134,9 +138,11 @@ def fit(rows: Rows, *, seed: int = 0) -> FittedModel:
     codes = {name: _late_shares(rows.columns[name], rows.label) for name in CATEGORICAL}
     trees = HistGradientBoostingClassifier(
         learning_rate=0.08,
-        max_iter=100,
+        max_iter=int(np.clip(len(rows) // ROWS_PER_TREE, FEWEST_TREES, MOST_TREES)),
         max_leaf_nodes=31,
         max_features=0.3,
+        min_samples_leaf=100,
+        l2_regularization=10.0,
         early_stopping=False,
         random_state=seed,
     )

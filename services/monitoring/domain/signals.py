@@ -60,7 +60,7 @@ def input_signals(schema: ProfileSchema) -> list[Signal]:
     signals = []
     for name in schema.numeric:
         signals.append(_signal(name, "mean", Kind.DATA, spread=1e-9))
-        signals.append(_signal(name, "nulls", Kind.DATA, falls=False, spread=0.01))
+        signals.append(_signal(name, "nulls", Kind.DATA, falls=False, spread=0.05))
     signals.extend(
         _signal(feature.name, "distance", Kind.DATA, falls=False, spread=0.005)
         for feature in schema.categorical
