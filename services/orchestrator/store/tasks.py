@@ -325,7 +325,8 @@ async def overdue(connection: Connection, *, project: str) -> list[tuple[str, st
 
 OVERDUE = (
     "select run_id, step, fence, lease_until < now() as expired from task"
-    " where state = 'running' and project = $1 and (lease_until < now() or deadline + interval '10 s' < now())"
+    " where state = 'running' and project = $1"
+    " and (lease_until < now() or deadline + interval '10 s' < now())"
     " limit 100"
 )
 
