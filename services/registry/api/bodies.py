@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from headrace.events import GateEvidence, Segment
 
@@ -19,11 +19,20 @@ Version = Annotated[int, Field(ge=1, le=2**31 - 1)]
 Metric = Annotated[str, StringConstraints(min_length=1, max_length=250, pattern=_NO_NUL)]
 Margin = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
+Named = Annotated[str, StringConstraints(max_length=250, pattern=_NO_NUL)]
+"""A name in a path or a query."""
+
 
 class Body(BaseModel):
     """Base: what we do not know is refused, so that a misspelt field is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="after")
+    def _no_nul(self) -> Self:
+        if "\\u0000" in self.model_dump_json():
+            raise ValueError("text may not contain the character NUL")
+        return self
 
 
 class PromotionBody(Body):

@@ -10,10 +10,10 @@ from pydantic import TypeAdapter, ValidationError
 from starlette.requests import Request
 
 from headrace.errors import InvalidInput, NotFound
-from services.registry.api.bodies import DatasetName, UploadBody
+from services.registry.api.bodies import DatasetName, Named, UploadBody
+from services.registry.api.champions import correlation_of
 from services.registry.api.context import PREFIX, Context
 from services.registry.api.documents import dataset_document
-from services.registry.api.promotions import correlation_of
 from services.registry.domain.datasets import check_upload
 from services.registry.store import dataset_versions, datasets
 from services.registry.store.dataset_versions import Arriving
@@ -37,7 +37,7 @@ def _add_reads(routes: APIRouter, context: Context) -> None:
 
     @routes.get("/datasets/{name}")
     async def one_dataset(
-        name: str, limit: Annotated[int, Query(ge=1, le=10_000)] = 1000
+        name: Named, limit: Annotated[int, Query(ge=1, le=10_000)] = 1000
     ) -> dict[str, Any]:
         async with context.reading() as connection:
             latest = await datasets.get(
@@ -52,7 +52,7 @@ def _add_reads(routes: APIRouter, context: Context) -> None:
         }
 
     @routes.get("/datasets/{name}/versions/{number}")
-    async def one_version(name: str, number: str) -> dict[str, Any]:
+    async def one_version(name: Named, number: Named) -> dict[str, Any]:
         async with context.reading() as connection:
             version = await datasets.get(
                 connection, project=context.project, name=name, version=_number(name, number)
@@ -65,7 +65,7 @@ def _add_reads(routes: APIRouter, context: Context) -> None:
 
 def _add_upload(routes: APIRouter, context: Context) -> None:
     @routes.post("/datasets/{name}/versions")
-    async def upload(name: str, body: UploadBody, request: Request) -> dict[str, Any]:
+    async def upload(name: Named, body: UploadBody, request: Request) -> dict[str, Any]:
         check_upload(body.segments)
         _check_name(name)
         await asyncio.gather(

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Query
 
 from headrace.errors import InvalidInput, NotFound
 from headrace.runtime.db import Connection
+from services.registry.api.bodies import Named
 from services.registry.api.context import PREFIX, Context
 from services.registry.api.documents import (
     dataset_document,
@@ -48,7 +49,7 @@ def _add_models(routes: APIRouter, context: Context) -> None:
         return {"models": documents}
 
     @routes.get("/models/{name}")
-    async def one_model(name: str) -> dict[str, Any]:
+    async def one_model(name: Named) -> dict[str, Any]:
         async with context.reading() as connection:
             model = await models.get(connection, project=context.project, name=name)
             policy = await promotions.policy(connection, project=context.project, model=name)
@@ -57,7 +58,7 @@ def _add_models(routes: APIRouter, context: Context) -> None:
 
 def _add_champions(routes: APIRouter, context: Context) -> None:
     @routes.get("/models/{name}/champion")
-    async def champion(name: str, at: datetime | None = None) -> dict[str, Any]:
+    async def champion(name: Named, at: datetime | None = None) -> dict[str, Any]:
         if at is not None and at.tzinfo is None:
             raise InvalidInput("at: expected a time with its zone (RFC 3339)", field="at")
         async with context.reading() as connection:
@@ -81,7 +82,7 @@ def _add_champions(routes: APIRouter, context: Context) -> None:
         }
 
     @routes.get("/models/{name}/aliases/{alias}/history")
-    async def history(name: str, alias: str) -> dict[str, Any]:
+    async def history(name: Named, alias: Named) -> dict[str, Any]:
         async with context.reading() as connection:
             model = await models.get(connection, project=context.project, name=name)
             moves = await aliases.history(connection, model=model, alias=alias)
@@ -91,7 +92,7 @@ def _add_champions(routes: APIRouter, context: Context) -> None:
 def _add_versions(routes: APIRouter, context: Context) -> None:
     @routes.get("/models/{name}/versions")
     async def all_versions(
-        name: str, limit: Annotated[int, Query(ge=1, le=_MOST)] = 100
+        name: Named, limit: Annotated[int, Query(ge=1, le=_MOST)] = 100
     ) -> dict[str, Any]:
         async with context.reading() as connection:
             model = await models.get(connection, project=context.project, name=name)
@@ -99,14 +100,14 @@ def _add_versions(routes: APIRouter, context: Context) -> None:
         return {"versions": [version_document(version, None) for version in found]}
 
     @routes.get("/models/{name}/versions/{number}")
-    async def one_version(name: str, number: int) -> dict[str, Any]:
+    async def one_version(name: Named, number: int) -> dict[str, Any]:
         async with context.reading() as connection:
             version = await _version(context, connection, name, number)
             files = await versions.files(connection, version_id=version.id)
         return version_document(version, files)
 
     @routes.get("/models/{name}/versions/{number}/lineage")
-    async def version_lineage(name: str, number: int) -> dict[str, Any]:
+    async def version_lineage(name: Named, number: int) -> dict[str, Any]:
         async with context.reading() as connection:
             version = await _version(context, connection, name, number)
             return await _lineage(context, connection, version)

@@ -7,10 +7,17 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from starlette.requests import Request as HttpRequest
 
-from services.registry.api.bodies import DecisionBody, PolicyBody, PromotionBody, RollbackBody
+from services.registry.api.bodies import (
+    DecisionBody,
+    Named,
+    PolicyBody,
+    PromotionBody,
+    RollbackBody,
+)
+from services.registry.api.champions import roll_back
 from services.registry.api.context import PREFIX, Context
 from services.registry.api.documents import policy_answer, request_document
-from services.registry.api.promotions import Asked, decide, request_promotion, roll_back
+from services.registry.api.promotions import Asked, decide, request_promotion
 from services.registry.domain.gate import Policy
 from services.registry.domain.names import check_model_name, check_person
 from services.registry.domain.promotions import State
@@ -28,13 +35,13 @@ def router(context: Context) -> APIRouter:
 
 def _add_policies(routes: APIRouter, context: Context) -> None:
     @routes.get("/models/{name}/policy")
-    async def policy(name: str) -> dict[str, Any]:
+    async def policy(name: Named) -> dict[str, Any]:
         async with context.reading() as connection:
             found = await promotions.policy(connection, project=context.project, model=name)
         return {"model": name, **policy_answer(found)}
 
     @routes.put("/models/{name}/policy")
-    async def set_policy(name: str, body: PolicyBody, request: HttpRequest) -> dict[str, Any]:
+    async def set_policy(name: Named, body: PolicyBody, request: HttpRequest) -> dict[str, Any]:
         check_model_name(name)
         given = Policy(auto_promote=body.auto_promote, margins=body.margins, min_rows=body.min_rows)
         async with context.writing(request) as tx:
@@ -52,7 +59,7 @@ def _add_policies(routes: APIRouter, context: Context) -> None:
 def _add_requests(routes: APIRouter, context: Context) -> None:
     @routes.post("/models/{name}/versions/{number}/promotion-requests")
     async def ask(
-        name: str, number: int, body: PromotionBody, request: HttpRequest
+        name: Named, number: int, body: PromotionBody, request: HttpRequest
     ) -> dict[str, Any]:
         asked = Asked(
             model=name,
@@ -69,7 +76,7 @@ def _add_requests(routes: APIRouter, context: Context) -> None:
 
     @routes.get("/promotion-requests")
     async def search(
-        model: str | None = None,
+        model: Named | None = None,
         state: State | None = None,
         limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     ) -> dict[str, Any]:
@@ -84,7 +91,7 @@ def _add_requests(routes: APIRouter, context: Context) -> None:
         return {"promotion_requests": [request_document(made) for made in found]}
 
     @routes.get("/promotion-requests/{request_id}")
-    async def one(request_id: str) -> dict[str, Any]:
+    async def one(request_id: Named) -> dict[str, Any]:
         async with context.reading() as connection:
             found = await promotions.get(connection, project=context.project, request_id=request_id)
         return request_document(found)
@@ -92,7 +99,7 @@ def _add_requests(routes: APIRouter, context: Context) -> None:
 
 def _add_decisions(routes: APIRouter, context: Context) -> None:
     async def decided(
-        request_id: str, body: DecisionBody, request: HttpRequest, verdict: State
+        request_id: Named, body: DecisionBody, request: HttpRequest, verdict: State
     ) -> dict[str, Any]:
         async with context.writing(request) as tx:
             made = await decide(
@@ -107,17 +114,19 @@ def _add_decisions(routes: APIRouter, context: Context) -> None:
         return request_document(made)
 
     @routes.post("/promotion-requests/{request_id}/approve")
-    async def approve(request_id: str, body: DecisionBody, request: HttpRequest) -> dict[str, Any]:
+    async def approve(
+        request_id: Named, body: DecisionBody, request: HttpRequest
+    ) -> dict[str, Any]:
         return await decided(request_id, body, request, State.APPROVED)
 
     @routes.post("/promotion-requests/{request_id}/reject")
-    async def reject(request_id: str, body: DecisionBody, request: HttpRequest) -> dict[str, Any]:
+    async def reject(request_id: Named, body: DecisionBody, request: HttpRequest) -> dict[str, Any]:
         return await decided(request_id, body, request, State.REJECTED)
 
 
 def _add_rollback(routes: APIRouter, context: Context) -> None:
     @routes.post("/models/{name}/rollback")
-    async def rollback(name: str, body: RollbackBody, request: HttpRequest) -> dict[str, Any]:
+    async def rollback(name: Named, body: RollbackBody, request: HttpRequest) -> dict[str, Any]:
         async with context.writing(request) as tx:
             step = await roll_back(
                 tx,

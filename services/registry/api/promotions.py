@@ -1,4 +1,4 @@
-"""The one door through which a version becomes champion. Every function locks the model first."""
+"""The one door through which a version becomes champion: request, gate, approval."""
 
 from __future__ import annotations
 
@@ -6,29 +6,22 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from headrace.errors import Conflict, Refused
-from headrace.events import (
-    GateEvidence,
-    ModelPromoted,
-    PromotionDecided,
-    PromotionRequested,
-)
+from headrace.events import GateEvidence, PromotionRequested
 from headrace.ids import new_id
 from headrace.runtime.bus import Tx
 from headrace.runtime.db import Connection
+from services.registry.api.champions import correlation_of, promote, tell_decided
 from services.registry.domain.gate import KnownDataset, Policy, check_champion_named, judge
 from services.registry.domain.names import CHAMPION
 from services.registry.domain.promotions import (
-    AliasMove,
     Opening,
     Request,
     State,
     approve,
     move,
     open_request,
-    outcome_of,
-    rollback_target,
 )
-from services.registry.domain.records import Model, Version
+from services.registry.domain.records import Version
 from services.registry.store import aliases, datasets, models, promotions, versions
 
 
@@ -77,9 +70,9 @@ async def request_promotion(tx: Tx, *, project: str, asked: Asked, now: datetime
         tx.connection, model=model, version_id=version.id, request=request, policy=policy
     )
     await _tell_requested(tx, version, request)
-    _tell_decided(tx, request)
+    tell_decided(tx, request)
     if request.state is State.APPROVED:
-        await _promote(tx, model, version, request, now)
+        await promote(tx, model, version, request, now)
     return request
 
 
@@ -123,120 +116,13 @@ async def decide(
         promoted_event_id=new_id() if state is State.APPROVED else None,
     )
     await promotions.decide(tx.connection, request=decided)
-    _tell_decided(tx, decided)
+    tell_decided(tx, decided)
     if state is State.APPROVED:
         version = await versions.get(
             tx.connection, project=project, name=model.name, version=request.version
         )
-        await _promote(tx, model, version, decided, now)
+        await promote(tx, model, version, decided, now)
     return decided
-
-
-async def roll_back(
-    tx: Tx, *, project: str, name: str, requested_by: str, expected: int | None, now: datetime
-) -> AliasMove:
-    """Back to the champion before; `expected` None or the champion that is to be taken back.
-
-    Raises Conflict when another is champion, or there is nowhere to go.
-    """
-    model = await models.lock(tx.connection, project=project, name=name)
-    champion = await aliases.holder(tx.connection, model=model, alias=CHAMPION)
-    if expected is not None and expected != champion:
-        raise Conflict(f"the champion is version {champion}, not {expected}: it moved already")
-    target = rollback_target(
-        await aliases.history(tx.connection, model=model, alias=CHAMPION),
-        live=await versions.live_numbers(tx.connection, model=model),
-    )
-    version = await versions.get(tx.connection, project=project, name=name, version=target)
-    step = AliasMove(
-        alias=CHAMPION,
-        version=target,
-        previous_version=champion,
-        cause="rollback",
-        actor=requested_by,
-        request_id=None,
-        event_id=new_id(),
-        correlation_id=correlation_of(tx),
-        moved_at=now,
-    )
-    await _apply(tx, model, version, step, causation_id=None)
-    return step
-
-
-async def set_alias(
-    tx: Tx, *, project: str, name: str, alias: str, version: int, actor: str, now: datetime
-) -> None:
-    """MLflow's alias call: free for every alias but `champion`, which it may set once.
-
-    Raises Refused naming the promotion endpoint for a champion that must be asked for.
-    """
-    model = await models.lock(tx.connection, project=project, name=name)
-    await versions.get(tx.connection, project=project, name=name, version=version)
-    holder = await aliases.holder(tx.connection, model=model, alias=alias)
-    if holder == version:
-        return
-    if alias == CHAMPION:
-        policy = await promotions.policy(tx.connection, project=project, model=name)
-        if holder is not None or policy is not None:
-            raise protected(name, version)
-        asked = Asked(model=name, version=version, requested_by=actor, comment="alias set")
-        await request_promotion(tx, project=project, asked=asked, now=now)
-        return
-    await aliases.put(
-        tx.connection, model=model, move=_free_move(tx, alias, version, holder, actor, now)
-    )
-
-
-async def delete_alias(
-    tx: Tx, *, project: str, name: str, alias: str, actor: str, now: datetime
-) -> None:
-    """Take an alias away; nothing happens if there is none. Raises Refused for `champion`."""
-    model = await models.lock(tx.connection, project=project, name=name)
-    holder = await aliases.holder(tx.connection, model=model, alias=alias)
-    if holder is None:
-        return
-    if alias == CHAMPION:
-        raise champion_stays(name, "its alias cannot be taken away")
-    await aliases.put(
-        tx.connection, model=model, move=_free_move(tx, alias, None, holder, actor, now)
-    )
-
-
-async def close_waiting(
-    tx: Tx, *, model: Model, reason: str, now: datetime, version: int | None = None
-) -> None:
-    """Supersede what waits for a model, or for one of its versions."""
-    for request in await promotions.waiting(tx.connection, model=model, alias=CHAMPION):
-        if version is not None and request.version != version:
-            continue
-        closed = replace(
-            request,
-            state=move(request.state, State.SUPERSEDED),
-            automatic=True,
-            reason=f"superseded: {reason}",
-            decided_at=now,
-            decided_event_id=new_id(),
-        )
-        await promotions.decide(tx.connection, request=closed)
-        _tell_decided(tx, closed)
-
-
-def protected(name: str, version: int) -> Refused:
-    """Why the alias call may not move the champion, and where to ask instead."""
-    return Refused(
-        f"alias '{CHAMPION}' of model {name} is protected; ask for a promotion with POST "
-        f"/api/registry/v1/models/{name}/versions/{version}/promotion-requests"
-    )
-
-
-def champion_stays(name: str, what: str) -> Refused:
-    """Why something may not be done to a model or version that is champion."""
-    return Refused(f"model {name} has a champion that serving answers with: {what}")
-
-
-def correlation_of(tx: Tx) -> str:
-    """Loop turn that the caller of this transaction belongs to."""
-    return tx.caller.correlation_id if tx.caller else new_id()
 
 
 async def _asked_before(
@@ -316,85 +202,4 @@ async def _tell_requested(tx: Tx, version: Version, request: Request) -> None:
         ),
         correlation_id=request.correlation_id,
         event_id=request.requested_event_id,
-    )
-
-
-def _tell_decided(tx: Tx, request: Request) -> None:
-    tx.emit(
-        PromotionDecided(
-            project=request.project,
-            request_id=request.id,
-            model=request.model,
-            version=request.version,
-            alias=request.alias,
-            outcome=outcome_of(request.state),
-            automatic=request.automatic,
-            approver=request.decided_by,
-            reason=request.reason,
-            evidence=request.evidence,
-        ),
-        correlation_id=request.correlation_id,
-        causation_id=request.requested_event_id,
-        event_id=request.decided_event_id,
-    )
-
-
-async def _promote(tx: Tx, model: Model, version: Version, request: Request, now: datetime) -> None:
-    step = AliasMove(
-        alias=request.alias,
-        version=version.version,
-        previous_version=request.expected_champion,
-        cause="promotion",
-        actor=request.decided_by or request.requested_by,
-        request_id=request.id,
-        event_id=request.promoted_event_id,
-        correlation_id=request.correlation_id,
-        moved_at=now,
-    )
-    await _apply(tx, model, version, step, causation_id=request.decided_event_id)
-
-
-async def _apply(
-    tx: Tx, model: Model, version: Version, step: AliasMove, *, causation_id: str | None
-) -> None:
-    await aliases.put(tx.connection, model=model, move=step)
-    await models.touch(tx.connection, model=model, now=step.moved_at)
-    tx.emit(
-        ModelPromoted(
-            project=model.project,
-            model=model.name,
-            version=version.version,
-            alias=step.alias,
-            previous_version=step.previous_version,
-            cause="rollback" if step.cause == "rollback" else "promotion",
-            request_id=step.request_id,
-            digest=version.digest or "",
-            files=list(await versions.files(tx.connection, version_id=version.id)),
-            promoted_at=step.moved_at,
-        ),
-        correlation_id=step.correlation_id,
-        causation_id=causation_id,
-        event_id=step.event_id,
-    )
-    await close_waiting(
-        tx,
-        model=model,
-        reason=f"version {version.version} became {step.alias}",
-        now=step.moved_at,
-    )
-
-
-def _free_move(
-    tx: Tx, alias: str, version: int | None, holder: int | None, actor: str, now: datetime
-) -> AliasMove:
-    return AliasMove(
-        alias=alias,
-        version=version,
-        previous_version=holder,
-        cause="delete" if version is None else "set",
-        actor=actor,
-        request_id=None,
-        event_id=None,
-        correlation_id=correlation_of(tx),
-        moved_at=now,
     )

@@ -7,12 +7,8 @@ from datetime import datetime
 from headrace.events import FileRef
 from headrace.ids import new_id
 from headrace.runtime.bus import Tx
-from services.registry.api.promotions import (
-    champion_stays,
-    close_waiting,
-    correlation_of,
-    delete_alias,
-)
+from services.registry.api.aliases import delete_alias
+from services.registry.api.champions import champion_stays, close_waiting, correlation_of
 from services.registry.domain.lineage import (
     DRIFT_EVENT_TAG,
     Edge,

@@ -58,8 +58,13 @@ Source = LoggedModelSource | VersionSource | RunSource | BlobSource | ForeignSou
 
 def parse(uri: str, *, bucket: str) -> Source:
     """What `uri` names. Raises InvalidInput for a path that climbs out of its root."""
-    _refuse_relative(uri)
-    parsed = urllib.parse.urlsplit(uri)
+    try:
+        _refuse_relative(uri)
+        parsed = urllib.parse.urlsplit(uri)
+    except ValueError as error:
+        raise InvalidInput(
+            f"Invalid model version source: '{uri}': {error}", field="source"
+        ) from error
     path = urllib.parse.unquote(parsed.path).strip("/")
     match parsed.scheme:
         case "models" if not parsed.netloc:

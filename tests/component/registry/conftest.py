@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 import asyncpg
 import httpx
-import orjson
 import pytest
 import uvicorn
 from fastapi import FastAPI
@@ -96,19 +95,17 @@ class Registry:
     async def model(self, name: str) -> None:
         await self.call("POST", f"{MLFLOW}/registered-models/create", {"name": name})
 
-    async def version(
-        self, name: str, *, content: bytes | None = None, **tags: str
-    ) -> int:
+    async def version(self, name: str, *, tags: Mapping[str, str] | None = None) -> int:
         """A verified version with one file."""
         prefix = f"1/models/{new_id()}/artifacts"
-        await self.blobs.put(f"artifacts/{prefix}/model.onnx", content or new_id().encode())
+        await self.blobs.put(f"artifacts/{prefix}/model.onnx", new_id().encode())
         made = await self.call(
             "POST",
             f"{MLFLOW}/model-versions/create",
             {
                 "name": name,
                 "source": f"mlflow-artifacts:/{prefix}",
-                "tags": [{"key": key, "value": value} for key, value in tags.items()],
+                "tags": [{"key": key, "value": value} for key, value in (tags or {}).items()],
             },
         )
         return int(made["model_version"]["version"])
@@ -157,7 +154,7 @@ class Registry:
         )
         running = asyncio.create_task(server.serve())
         async with asyncio.timeout(10):
-            while not server.started:
+            while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
                 await asyncio.sleep(0.01)
         try:
             yield f"http://127.0.0.1:{port}"
@@ -245,7 +242,7 @@ async def opened(settings: Settings) -> AsyncIterator[Registry]:
             maybe_bus=bus,
             maybe_blobs=blobs,
         )
-        app = application(service, resources, tails=[])
+        app = application(cast("Any", service), cast("Any", resources), tails=[])
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://registry") as http:
             yield Registry(app=app, http=http, resources=resources)
@@ -269,7 +266,3 @@ def _published(row: asyncpg.Record) -> Published:
         correlation_id=headers["ce_correlationid"],
         causation_id=headers.get("ce_causationid"),
     )
-
-
-def json_of(response: httpx.Response) -> Any:
-    return orjson.loads(response.content)

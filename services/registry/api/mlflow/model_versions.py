@@ -14,7 +14,7 @@ from services.registry.api.mlflow.arguments import Arguments
 from services.registry.api.mlflow.documents import version_document
 from services.registry.api.mlflow.errors import CLIENT, MlflowRoute
 from services.registry.api.versions import create_version, delete_version
-from services.registry.domain import names, search
+from services.registry.domain import filters, names, search
 from services.registry.domain.records import Content, NewVersion, Version
 from services.registry.store import models, versions
 from services.registry.store import search as searching
@@ -127,7 +127,7 @@ def _add_reads(routes: APIRouter, context: Context) -> None:
             found = await searching.search_versions(
                 connection,
                 project=context.project,
-                clauses=search.parse_filter(given.text("filter"), search.VERSIONS),
+                clauses=filters.parse_filter(given.text("filter"), search.VERSIONS),
                 orders=search.parse_order(given.texts("order_by"), search.VERSIONS),
                 limit=limit + 1,
                 offset=offset,

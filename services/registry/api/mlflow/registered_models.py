@@ -9,12 +9,13 @@ from starlette.requests import Request
 
 from headrace.errors import InvalidInput, NotFound
 from headrace.runtime.db import Connection
-from services.registry.api import promotions
+from services.registry.api import aliases as alias_calls
+from services.registry.api import champions
 from services.registry.api.context import Context
 from services.registry.api.mlflow.arguments import Arguments
 from services.registry.api.mlflow.documents import model_document, version_document
 from services.registry.api.mlflow.errors import CLIENT, MlflowRoute
-from services.registry.domain import names, search
+from services.registry.domain import filters, names, search
 from services.registry.domain.records import Model, Version
 from services.registry.store import aliases, models, versions
 from services.registry.store import search as searching
@@ -56,7 +57,7 @@ def _add_models(routes: APIRouter, context: Context) -> None:
         async with context.writing(request) as tx:
             model = await _lock(context, tx.connection, given)
             if names.CHAMPION in model.aliases:
-                raise promotions.champion_stays(model.name, "it cannot be renamed")
+                raise champions.champion_stays(model.name, "it cannot be renamed")
             await models.rename(tx.connection, model=model, new_name=new_name, now=context.now())
             return {"registered_model": await _document(context, tx.connection, new_name)}
 
@@ -79,9 +80,9 @@ def _add_models(routes: APIRouter, context: Context) -> None:
         async with context.writing(request) as tx:
             model = await _lock(context, tx.connection, given)
             if names.CHAMPION in model.aliases:
-                raise promotions.champion_stays(model.name, "it cannot be deleted")
+                raise champions.champion_stays(model.name, "it cannot be deleted")
             now = context.now()
-            await promotions.close_waiting(tx, model=model, reason="the model was deleted", now=now)
+            await champions.close_waiting(tx, model=model, reason="the model was deleted", now=now)
             await models.delete(tx.connection, model=model, now=now)
         return {}
 
@@ -103,7 +104,7 @@ def _add_reads(routes: APIRouter, context: Context) -> None:
             found = await searching.search_models(
                 connection,
                 project=context.project,
-                clauses=search.parse_filter(given.text("filter"), search.MODELS),
+                clauses=filters.parse_filter(given.text("filter"), search.MODELS),
                 orders=search.parse_order(given.texts("order_by"), search.MODELS),
                 limit=limit + 1,
                 offset=offset,
@@ -160,7 +161,7 @@ def _add_aliases(routes: APIRouter, context: Context) -> None:
         alias = names.check_settable_alias(given.required("alias"))
         version = names.version_number(given.required("version"))
         async with context.writing(request) as tx:
-            await promotions.set_alias(
+            await alias_calls.set_alias(
                 tx,
                 project=context.project,
                 name=name,
@@ -177,7 +178,7 @@ def _add_aliases(routes: APIRouter, context: Context) -> None:
         name = names.check_model_name(given.required("name"))
         alias = names.check_alias(given.required("alias"))
         async with context.writing(request) as tx:
-            await promotions.delete_alias(
+            await alias_calls.delete_alias(
                 tx,
                 project=context.project,
                 name=name,

@@ -162,7 +162,9 @@ async def test_what_was_decided_stays_decided(registry: Registry) -> None:
     path = f"{API}/promotion-requests/{waiting['request_id']}"
     rejected = await registry.call("POST", f"{path}/reject", {"approver": "bob", "comment": "no"})
     assert (rejected["outcome"], rejected["reason"]) == ("rejected", "no")
-    assert (await registry.answer("POST", f"{path}/approve", {"approver": "ann"})).status_code == 409
+    assert (
+        await registry.answer("POST", f"{path}/approve", {"approver": "ann"})
+    ).status_code == 409
     with pytest.raises(asyncpg.CheckViolationError, match="already"):
         await registry.pool.execute("update promotion_request set state = 'waiting'")
     with pytest.raises(asyncpg.InsufficientPrivilegeError, match="append-only"):
@@ -324,3 +326,20 @@ async def test_a_body_with_a_misspelt_field_is_refused_by_name(registry: Registr
     )
     assert response.status_code == 400
     assert response.json()["field"] == "evidense"
+
+
+@pytest.mark.parametrize("path", ["models/a%00b", "models/a%00b/policy", "datasets/a%00"])
+async def test_a_name_with_a_nul_is_refused(registry: Registry, path: str) -> None:
+    assert (await registry.answer("GET", f"{API}/{path}")).status_code == 400
+
+
+async def test_evidence_with_a_nul_is_refused(registry: Registry) -> None:
+    await registry.model("flights")
+    await registry.version("flights")
+    dataset = {"dataset": "d", "version": 1, "digest": f"sha256:{'0' * 64}", "rows": 1}
+    response = await registry.answer(
+        "POST",
+        f"{API}/models/flights/versions/1/promotion-requests",
+        {"requested_by": "x", "evidence": evidence(dataset, champion=None, reasons=["a\x00"])},
+    )
+    assert response.status_code == 400
