@@ -84,7 +84,7 @@ async def _served(world: World) -> dict[str, int]:
     await world.replay(date(2013, 6, 20), date(2013, 6, 20))
     state = await world.platform.serving()
     for model in state["models"]:
-        answered[model["model"]] = int(model["version"])
+        answered[model["model"]] = int(model["champion"]["version"])
     return answered
 
 
