@@ -15,6 +15,7 @@ from headrace.ids import new_id
 from headrace.runtime.bus import Tail
 from headrace.runtime.clock import Clock, SystemClock
 from headrace.runtime.service import Resources, Service
+from headrace.runtime.telemetry import Log
 from services.console import api
 from services.console.boards import Boards
 from services.console.health import HealthPoll
@@ -46,11 +47,14 @@ class Console:
             Mount("/static", static, name="static"),
         ]
 
-    async def refresh(self) -> None:
-        """Bring what is looked at up to date until cancelled."""
+    async def refresh(self, log: Log) -> None:
+        """Bring what is looked at up to date until cancelled; what cannot be drawn is logged."""
         while True:
             await asyncio.sleep(REFRESH_SECONDS)
-            await self.boards.refresh()
+            try:
+                await self.boards.refresh()
+            except Exception:
+                log.exception("refresh_failed")
 
 
 def build(settings: Settings) -> Service[Settings]:
@@ -86,7 +90,10 @@ def service(settings: Settings, console: Console) -> Service[Settings]:
         routes=lambda _: console.routes(),
         tails=tails,
         on_stop=lambda _: console.boards.close(),
-        background=lambda _: [console.refresh, console.health.run],
+        background=lambda resources: [
+            lambda: console.refresh(resources.log),
+            console.health.run,
+        ],
     )
 
 

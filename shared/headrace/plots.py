@@ -14,6 +14,9 @@ from datetime import date, timedelta
 from html import escape
 from typing import Final
 
+LEAST_SPAN: Final = 1e-3
+"""A line that hardly moves is drawn as one, not blown up to its noise."""
+
 STYLE: Final = """
 .plot { display: block; width: 100%; height: auto; overflow: visible; }
 .plot text { fill: var(--plot-ink); font-size: 11px; font-variant-numeric: tabular-nums; }
@@ -36,7 +39,7 @@ STYLE: Final = """
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Line:
-    """One series. `dots` are single values drawn faintly behind the line."""
+    """One series of finite values. `dots` are single values drawn faintly behind the line."""
 
     name: str
     points: Sequence[tuple[date, float]]
@@ -165,7 +168,7 @@ def _scales(chart: Chart) -> _Scales | None:
     if not values:
         return None
     first, last = min(days), max(days)
-    step = nice_step((max(values) - min(values)) or 0.01, 4)
+    step = nice_step(max(max(values) - min(values), LEAST_SPAN), 4)
     low = math.floor(min(values) / step) * step
     high = max(math.ceil(max(values) / step) * step, low + step)
     frame = chart.frame

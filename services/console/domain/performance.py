@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from math import isfinite
 from typing import Final, Literal
 
 from services.console.domain.facts import Day
@@ -53,7 +54,7 @@ def curve(model: str, days: Iterable[Day], metric: Metric) -> Curve:
     parts: defaultdict[date, list[tuple[float, int]]] = defaultdict(list)
     for day in days:
         value = day.auc if metric == "auc" else day.log_loss
-        if value is not None and day.labelled > 0:
+        if value is not None and isfinite(value) and day.labelled > 0:
             parts[day.day].append((value * day.labelled, day.labelled))
     daily = [
         (when, sum(total for total, _ in own), sum(rows for _, rows in own))

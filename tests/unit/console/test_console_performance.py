@@ -54,7 +54,7 @@ def test_versions_that_shared_a_day_are_weighted_by_their_labels() -> None:
 
 
 def test_days_without_the_metric_are_left_out() -> None:
-    days = [day(0), day(1, auc=None), day(2, labelled=0)]
+    days = [day(0), day(1, auc=None), day(2, labelled=0), day(3, auc=float("nan"))]
 
     assert [point.day for point in curve("m", days, "auc").points] == [FIRST]
 

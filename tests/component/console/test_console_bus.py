@@ -1,0 +1,178 @@
+"""The console against the real broker: rebuilt from the log, live from then on."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import re
+import socket
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, date, datetime
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import orjson
+
+from headrace.events import ModelDeployed, ModelPromoted, PredictionLogged
+from headrace.runtime.bus import Publisher
+from headrace.runtime.service.lifecycle import serve
+from headrace.runtime.telemetry import configure_logs
+from services.console.app import build
+from services.console.settings import Settings
+from tests.harness.bus import until
+from tests.harness.recorded import DIGEST, Recorder, emit_drift
+
+NOWHERE = "http://127.0.0.1:9"
+DAY = date(2013, 3, 9)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@asynccontextmanager
+async def console(kafka: str) -> AsyncIterator[httpx.AsyncClient]:
+    settings = Settings(
+        http_port=free_port(),
+        kafka=kafka,
+        front_url=NOWHERE,
+        registry_url=NOWHERE,
+        orchestrator_url=NOWHERE,
+        monitoring_url=NOWHERE,
+        serving_url=NOWHERE,
+    )
+    stop = asyncio.Event()
+    log = configure_logs(service="console", level="warning")
+    running = asyncio.create_task(serve(build(settings), log=log, stop=stop))
+    address = f"http://127.0.0.1:{settings.http_port}"
+    async with httpx.AsyncClient(base_url=address, timeout=20) as client:
+
+        async def ready() -> bool:
+            try:
+                return (await client.get("/readyz")).status_code == 200
+            except httpx.TransportError:
+                return False
+
+        await until(ready, what="a ready console")
+        yield client
+        stop.set()
+    await asyncio.wait_for(running, 15)
+
+
+async def publish(kafka: str, events: Sequence[Any]) -> None:
+    async with Publisher(kafka=kafka, source="/test") as publisher:
+        await publisher.emit_many(events)
+
+
+def promoted(model: str, version: int) -> ModelPromoted:
+    return ModelPromoted(
+        model=model,
+        version=version,
+        cause="promotion",
+        digest=DIGEST,
+        files=[],
+        promoted_at=datetime.now(UTC),
+    )
+
+
+def deployed(model: str, version: int) -> ModelDeployed:
+    return ModelDeployed(
+        model=model,
+        version=version,
+        digest=DIGEST,
+        deployed_at=datetime.now(UTC),
+        load_ms=1,
+        swap_ms=1,
+    )
+
+
+def champion(page: str) -> str:
+    found = re.search(r'tile-champion">.*?class="big">(.*?)<', page, re.DOTALL)
+    assert found
+    return found.group(1)
+
+
+async def test_a_console_that_starts_late_knows_what_happened_before(kafka: str) -> None:
+    model = f"model-{uuid4().hex[:8]}"
+    await publish(kafka, [promoted(model, 1), deployed(model, 1), promoted(model, 2)])
+
+    async with console(kafka) as client:
+        page = (await client.get("/", params={"model": model})).text
+
+    assert champion(page) == "v2"
+    assert "not answering yet" in page
+
+
+async def test_the_stream_tells_what_changed_and_goes_on_after_a_break(kafka: str) -> None:
+    model = f"model-{uuid4().hex[:8]}"
+    await publish(kafka, [promoted(model, 1)])
+
+    async with console(kafka) as client:
+        page = (await client.get("/", params={"model": model})).text
+        after = re.search(r"after=([0-9a-f.-]+)", page)
+        assert after
+        await publish(kafka, [promoted(model, 2), deployed(model, 2)])
+        identity, regions = await next_change(
+            client, model, {"last-event-id": after.group(1)}, "v2"
+        )
+        recorder = Recorder(now=datetime.now(UTC), random=random.Random())
+        emit_drift(recorder, DAY, 2, model=model)
+        await publish(kafka, [event.data for event in recorder.events])
+        _, later = await next_change(client, model, {"last-event-id": identity}, "alert")
+
+    assert champion(regions["headline"]) == "v2"
+    assert "accuracy" not in regions
+    assert "predicts worse" in later["alerts"]
+
+
+async def test_rows_of_the_prediction_log_are_counted(kafka: str) -> None:
+    model = f"model-{uuid4().hex[:8]}"
+    async with console(kafka) as client:
+        now = int(datetime.now(UTC).timestamp() * 1e6)
+        batch = PredictionLogged(
+            project="default",
+            model=model,
+            version=1,
+            prediction_ids=[f"r/{row}" for row in range(37)],
+            event_times_us=[now] * 37,
+            logged_at_us=now,
+        )
+        await publish(kafka, [batch])
+
+        async def counted() -> bool:
+            page = (await client.get("/", params={"model": model})).text
+            return "37 rows since the console started" in page
+
+        await until(counted, what="counted rows")
+
+
+async def test_an_open_stream_does_not_hold_up_the_end(kafka: str) -> None:
+    async with console(kafka) as client, client.stream("GET", "/stream") as stream:
+        lines = stream.aiter_lines()
+        assert (await anext(lines)).startswith("retry")
+        began = asyncio.get_running_loop().time()
+
+    assert asyncio.get_running_loop().time() - began < 3
+
+
+async def next_change(
+    client: httpx.AsyncClient, model: str, headers: dict[str, str], holding: str
+) -> tuple[str, dict[str, str]]:
+    """The first change of a stream that holds a text: its id and all regions up to it."""
+    regions: dict[str, str] = {}
+    identity = ""
+    async with client.stream("GET", "/stream", params={"model": model}, headers=headers) as stream:
+        async for line in stream.aiter_lines():
+            name, _, value = line.partition(": ")
+            if name == "id":
+                identity = value
+            if name == "data":
+                regions.update(orjson.loads(value))
+                if any(holding in html for html in regions.values()):
+                    return identity, regions
+    raise AssertionError("the stream ended")
