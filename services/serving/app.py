@@ -1,0 +1,122 @@
+"""The composition root of the control process."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from headrace.events import ModelPromoted, PromotionDecided, PromotionRequested
+from headrace.runtime.bus import Subscription
+from headrace.runtime.service import Resources, Service
+from services.serving import api
+from services.serving.control.artifacts import ArtifactCache
+from services.serving.control.fleet import Fleet
+from services.serving.control.log_intake import LogIntake
+from services.serving.control.meters import DeploymentMeters
+from services.serving.control.reconciler import Reconciler
+from services.serving.control.rollout import Rollout
+from services.serving.handlers import Handlers
+from services.serving.settings import Settings
+
+
+def build(settings: Settings) -> Service[Settings]:
+    """Serving's control process: events in, deployments and the prediction log out."""
+    control = Control()
+    return Service(
+        name="serving",
+        settings=settings,
+        migrations="services.serving.migrations",
+        routes=lambda resources: [
+            api.router(
+                project=resources.settings.project,
+                pool=resources.pool,
+                workers=control.parts(resources).fleet,
+            )
+        ],
+        subscriptions=lambda resources: [_subscription(control.parts(resources), resources)],
+        background=lambda resources: [
+            lambda: _run(control.parts(resources), resources),
+            control.parts(resources).intake.run,
+        ],
+        checks=lambda resources: [control.parts(resources).trouble],
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """What the control process is made of."""
+
+    fleet: Fleet
+    intake: LogIntake
+    rollout: Rollout
+    reconciler: Reconciler
+    cache: ArtifactCache
+
+    async def trouble(self) -> str | None:
+        """Why this process is not ready."""
+        if not self.reconciler.restored:
+            return "champions are being restored"
+        if self.reconciler.lost:
+            return f"champions not restored: {', '.join(sorted(self.reconciler.lost))}"
+        return None
+
+
+class Control:
+    """Makes the parts once, when the resources are there."""
+
+    def __init__(self) -> None:
+        self._parts: Parts | None = None
+
+    def parts(self, resources: Resources[Settings]) -> Parts:
+        """The parts of this process."""
+        if self._parts is None:
+            self._parts = _wire(resources)
+        return self._parts
+
+
+def _wire(resources: Resources[Settings]) -> Parts:
+    settings = resources.settings
+    log = resources.log
+    meters = DeploymentMeters(resources.metrics)
+    intake = LogIntake(kafka=settings.kafka, metrics=resources.metrics, log=log)
+    cache = ArtifactCache(directory=settings.cache_dir, blobs=resources.blobs)
+    fleet = Fleet(
+        log=log,
+        intake=intake,
+        first_answer=lambda status: reconciler.first_answer(status),  # noqa: PLW0108 - made below
+        size_changed=meters.workers,
+    )
+    rollout = Rollout(
+        bus=resources.bus,
+        cache=cache,
+        fleet=fleet,
+        meters=meters,
+        clock=resources.clock,
+        log=log,
+    )
+    reconciler = Reconciler(project=settings.project, pool=resources.pool, rollout=rollout, log=log)
+    return Parts(fleet=fleet, intake=intake, rollout=rollout, reconciler=reconciler, cache=cache)
+
+
+def _subscription(parts: Parts, resources: Resources[Settings]) -> Subscription:
+    handlers = Handlers(
+        project=resources.settings.project,
+        noted=parts.reconciler.poke,
+        rejected=parts.rollout.forget_candidate,
+    )
+    return Subscription(
+        group="serving.events",
+        handlers={
+            PromotionRequested: handlers.on_promotion_requested,
+            PromotionDecided: handlers.on_promotion_decided,
+            ModelPromoted: handlers.on_model_promoted,
+        },
+    )
+
+
+async def _run(parts: Parts, resources: Resources[Settings]) -> None:
+    """Workers are let in only once every champion is known, so that none goes back in time."""
+    await asyncio.to_thread(parts.cache.clear_incoming)
+    await parts.reconciler.restore()
+    async with parts.fleet.listening(resources.settings.socket):
+        await parts.reconciler.run()

@@ -1,0 +1,1 @@
+"""The control side: artifacts, proofs, workers, and the reconciler that brings them together."""

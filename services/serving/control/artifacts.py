@@ -1,0 +1,105 @@
+"""Model files on the local disk, by the digest of their contents; nothing unverified is used."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import shutil
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Final
+
+from headrace.errors import Refused
+from headrace.events import FileRef
+from headrace.runtime.blobs import Blobs
+from headrace.runtime.ids import new_id
+from services.serving.domain import cache_key, serveable_files
+
+_CHUNK: Final = 1024 * 1024
+
+
+class ArtifactCache:
+    """Folders named by content below `directory`; a folder is complete or not there."""
+
+    def __init__(self, *, directory: Path, blobs: Blobs) -> None:
+        self._versions = directory / "versions"
+        self._incoming = directory / "incoming"
+        self._blobs = blobs
+        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    async def fetch(self, files: Sequence[FileRef]) -> Path:
+        """Path of the verified model file, fetched if it is not here or was damaged.
+
+        Raises Refused when a digest or size differs, NotFound when a blob is missing, and the
+        store's own errors when it is away.
+        """
+        model, needed = serveable_files(files)
+        key = cache_key(needed)
+        folder = self._versions / key
+        async with self._locks[key]:
+            if not await asyncio.to_thread(_is_intact, folder, needed):
+                await self._fetch_into(folder, needed)
+        return folder / model.path
+
+    async def keep_only(self, keys: Collection[str]) -> None:
+        """Remove the folders of other contents."""
+        await asyncio.to_thread(self._remove_others, frozenset(keys))
+
+    def clear_incoming(self) -> None:
+        """Remove what a process that died left half fetched; before anything is fetched."""
+        shutil.rmtree(self._incoming, ignore_errors=True)
+
+    def _remove_others(self, keys: frozenset[str]) -> None:
+        if self._versions.exists():
+            for folder in self._versions.iterdir():
+                if folder.name not in keys:
+                    shutil.rmtree(folder, ignore_errors=True)
+
+    async def _fetch_into(self, folder: Path, files: Sequence[FileRef]) -> None:
+        incoming = self._incoming / new_id()
+        try:
+            for file in files:
+                await self._fetch_file(file, incoming / file.path)
+            await asyncio.to_thread(_put_in_place, incoming, folder)
+        finally:
+            shutil.rmtree(incoming, ignore_errors=True)
+
+    async def _fetch_file(self, file: FileRef, target: Path) -> None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        hashing = hashlib.sha256()
+        size = 0
+        with target.open("wb") as out:
+            async for chunk in self._blobs.stream(file.uri):
+                size += len(chunk)
+                if size > file.size:
+                    break
+                hashing.update(chunk)
+                out.write(chunk)
+        if size != file.size:
+            more = "at least " if size > file.size else ""
+            raise Refused(f"{file.path}: expected {file.size} bytes, {file.uri} has {more}{size}")
+        came = f"sha256:{hashing.hexdigest()}"
+        if came != file.digest:
+            raise Refused(f"{file.path}: expected digest {file.digest}, {file.uri} has {came}")
+
+
+def _put_in_place(incoming: Path, folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    incoming.rename(folder)
+
+
+def _is_intact(folder: Path, files: Sequence[FileRef]) -> bool:
+    return all(_digest(folder / file.path) == file.digest for file in files)
+
+
+def _digest(path: Path) -> str | None:
+    hashing = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            while chunk := file.read(_CHUNK):
+                hashing.update(chunk)
+    except OSError:
+        return None
+    return f"sha256:{hashing.hexdigest()}"

@@ -1,0 +1,79 @@
+"""What every model must look like on the workers, as the assignment says it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from services.serving.domain import Deployment, cache_key, serveable_files
+from services.serving.link.messages import ModelAssignment, VersionFiles
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Placed:
+    """A deployment whose verified model file is on this disk."""
+
+    deployment: Deployment
+    path: Path
+
+    @property
+    def key(self) -> str:
+        """Name of the contents, and of their folder in the cache."""
+        return self.key_of(self.deployment)
+
+    @staticmethod
+    def key_of(deployment: Deployment) -> str:
+        """The same, before the files are here. Raises Refused if they cannot be served."""
+        return cache_key(serveable_files(deployment.order.files)[1])
+
+    @property
+    def files(self) -> VersionFiles:
+        """As the workers are told."""
+        return VersionFiles(version=self.deployment.version, path=str(self.path), digest=self.key)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelLineup:
+    """The versions of one model that are in memory."""
+
+    champion: Placed | None = None
+    pinned: Placed | None = None
+    candidate: Placed | None = None
+
+    def promoted(self, placed: Placed) -> ModelLineup:
+        """With a new champion; the one before is pinned, unless it is the same version."""
+        before = self.champion
+        if before is None:
+            return ModelLineup(champion=placed)
+        same = before.deployment.version == placed.deployment.version
+        return ModelLineup(champion=placed, pinned=self.pinned if same else before)
+
+    def with_candidate(self, placed: Placed | None) -> ModelLineup:
+        """With another candidate, or none."""
+        return replace(self, candidate=placed)
+
+    def without(self, number: int) -> ModelLineup:
+        """With a failed deployment taken out; if it was champion, the one before is again."""
+        candidate = self.candidate
+        if candidate is not None and candidate.deployment.number == number:
+            candidate = None
+        if self.champion is not None and self.champion.deployment.number == number:
+            return ModelLineup(champion=self.pinned, candidate=candidate)
+        return replace(self, candidate=candidate)
+
+    def find(self, key: str) -> Placed | None:
+        """What is in memory already with these contents."""
+        placed = (self.champion, self.pinned, self.candidate)
+        return next((each for each in placed if each and each.key == key), None)
+
+    def assignment(self, name: str) -> ModelAssignment:
+        """As the workers are told."""
+        placed = (self.champion, self.pinned, self.candidate)
+        versions = {each.files.version: each.files for each in reversed(placed) if each}
+        return ModelAssignment(
+            name=name,
+            champion=self.champion.deployment.version if self.champion else None,
+            deployment=self.champion.deployment.number if self.champion else None,
+            pinned=self.pinned.deployment.version if self.pinned else None,
+            versions=list(versions.values()),
+        )

@@ -1,0 +1,61 @@
+"""Proving that a model loads, in a helper process that may crash."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+from typing import Final
+
+import orjson
+
+from headrace.errors import Refused, Transient
+
+_SECONDS: Final = 60.0
+_INHERITED: Final = ("PATH", "HOME", "LANG", "TMPDIR")
+
+
+async def prove(model: Path) -> None:
+    """Return if the model loads and passes a smoke run.
+
+    Raises Refused with the reason, also when the helper dies of it or takes over a minute, and
+    Transient when the helper itself cannot start.
+    """
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "services.serving.worker.proving",
+        str(model),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env=_environment(),
+    )
+    try:
+        async with asyncio.timeout(_SECONDS):
+            answer, complaint = await process.communicate()
+    except TimeoutError as error:
+        raise Refused(f"{model.name} did not load within {_SECONDS:.0f} s") from error
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    _judge(model, process.returncode, answer, complaint)
+
+
+def _judge(model: Path, status: int | None, answer: bytes, complaint: bytes) -> None:
+    if status is not None and status < 0:
+        raise Refused(f"loading {model.name} killed the helper process with signal {-status}")
+    if status != 0:
+        last = complaint.decode(errors="replace").strip().splitlines()[-1:]
+        raise Transient(f"the helper process failed with status {status}: {' '.join(last)}")
+    refused = orjson.loads(answer).get("refused")
+    if refused:
+        raise Refused(refused)
+
+
+def _environment() -> dict[str, str]:
+    """No secrets: the helper only reads one file."""
+    kept = {name: os.environ[name] for name in _INHERITED if name in os.environ}
+    return {**kept, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}

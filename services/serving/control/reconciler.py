@@ -1,0 +1,160 @@
+"""Finds what there is to do and has it done: models beside each other, each in order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Final, TypeVar
+
+import asyncpg
+
+from headrace.errors import Permanent
+from headrace.runtime.telemetry import Log
+from services.serving import store
+from services.serving.control.rollout import Rollout
+from services.serving.domain import Champion, Deployment
+from services.serving.link.messages import FirstAnswered, ModelStatus
+
+_EAGER_SECONDS: Final = 2.0
+_EAGER_PAUSE: Final = 0.01
+_IDLE_PAUSE: Final = 1.0
+_RETRY_SECONDS: Final = 0.5
+_T = TypeVar("_T")
+
+
+class Reconciler:
+    """Restores the champions, then carries out deployments until cancelled."""
+
+    def __init__(self, *, project: str, pool: asyncpg.Pool, rollout: Rollout, log: Log) -> None:
+        self._project = project
+        self._pool = pool
+        self._rollout = rollout
+        self._log = log
+        self._busy: dict[str, asyncio.Task[None]] = {}
+        self._noting: set[asyncio.Task[None]] = set()
+        self._answered: set[int] = set()
+        self._poked = asyncio.Event()
+        self.lost: dict[str, str] = {}
+        """Models whose champion could not be restored, and why."""
+        self.restored = False
+
+    def poke(self) -> None:
+        """There may be work as soon as a transaction that is still open commits."""
+        self._poked.set()
+
+    def first_answer(self, status: ModelStatus) -> None:
+        """A worker says that a champion has answered once."""
+        number, first = status.deployment, status.first_answer
+        if number is None or first is None or number in self._answered:
+            return
+        self._answered.add(number)
+        task = asyncio.create_task(self._note_first_answer(number, first))
+        self._noting.add(task)
+        task.add_done_callback(self._noting.discard)
+
+    async def restore(self) -> None:
+        """Bring back every model as it was; a store that is away is waited for."""
+        champions = await self._persist(self._champions)
+        await asyncio.gather(*(self._restore_one(champion) for champion in champions))
+        await self._rollout.keep_cache_small()
+        self._rollout.announce()
+        self.restored = True
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        loop = asyncio.get_running_loop()
+        eager_until = 0.0
+        try:
+            while True:
+                if self._poked.is_set():
+                    self._poked.clear()
+                    eager_until = loop.time() + _EAGER_SECONDS
+                await self._start_work()
+                pause = _EAGER_PAUSE if loop.time() < eager_until else _IDLE_PAUSE
+                await self._wait(pause)
+        finally:
+            for task in (*self._busy.values(), *self._noting):
+                task.cancel()
+
+    async def _wait(self, seconds: float) -> None:
+        """Pause; a poke ends a long one, since the order that it tells of may have committed."""
+        if seconds == _EAGER_PAUSE:
+            await asyncio.sleep(seconds)
+            return
+        try:
+            await asyncio.wait_for(self._poked.wait(), seconds)
+        except TimeoutError:
+            return
+
+    async def _start_work(self) -> None:
+        async def waiting() -> list[str]:
+            async with self._pool.acquire() as connection:
+                return await store.models_with_work(connection, project=self._project)
+
+        for model in await self._persist(waiting):
+            if model not in self._busy:
+                task = asyncio.create_task(self._settle(model), name=f"deploy-{model}")
+                self._busy[model] = task
+                task.add_done_callback(partial(self._done, model))
+
+    def _done(self, model: str, task: asyncio.Task[None]) -> None:
+        if self._busy.get(model) is task:
+            del self._busy[model]
+
+    async def _settle(self, model: str) -> None:
+        """Do all there is for one model; what cannot work is given up, the rest tried again."""
+        while True:
+            try:
+                deployment = await self._next(model)
+                if deployment is None:
+                    return
+                await self._carry_out(deployment)
+            except Exception as error:
+                self._log.warning("deployment_interrupted", model=model, reason=repr(error))
+                await asyncio.sleep(_RETRY_SECONDS)
+
+    async def _carry_out(self, deployment: Deployment) -> None:
+        work = self._rollout.deploy if deployment.order.kind == "deploy" else self._rollout.warm
+        try:
+            await work(deployment)
+        except Permanent as error:
+            await self._rollout.give_up(deployment, str(error))
+
+    async def _next(self, model: str) -> Deployment | None:
+        async with self._pool.acquire() as connection:
+            return await store.next_work(connection, project=self._project, model=model)
+
+    async def _champions(self) -> list[tuple[Champion, Deployment | None]]:
+        async with self._pool.acquire() as connection:
+            return [
+                (
+                    champion,
+                    await store.candidate_of(
+                        connection, project=self._project, model=champion.deployment.model
+                    ),
+                )
+                for champion in await store.champions(connection, project=self._project)
+            ]
+
+    async def _restore_one(self, known: tuple[Champion, Deployment | None]) -> None:
+        model = known[0].deployment.model
+        try:
+            await self._persist(lambda: self._rollout.restore(*known))
+        except Permanent as error:
+            self.lost[model] = str(error)
+            self._log.error("champion_not_restored", model=model, reason=str(error))
+
+    async def _note_first_answer(self, number: int, first: FirstAnswered) -> None:
+        await self._persist(lambda: self._rollout.note_first_answer(number, first))
+
+    async def _persist(self, work: Callable[[], Awaitable[_T]]) -> _T:
+        """Do it until it works; only Permanent ends it."""
+        while True:
+            try:
+                return await work()
+            except Permanent:
+                raise
+            except Exception as error:
+                self._log.warning("waiting_for_backends", reason=repr(error))
+                await asyncio.sleep(_RETRY_SECONDS)

@@ -1,0 +1,264 @@
+"""Carries out one deployment: fetch, prove, warm, flip; then says so on the bus.
+
+A flip is two transactions. The first makes the version champion in our schema, then the workers
+flip, then the second notes that they did and emits ModelDeployed. A process that dies between
+them restores the new champion and finishes the second; a worker never goes back to the old one.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from datetime import UTC, datetime
+
+from headrace.errors import Permanent, Refused
+from headrace.events import DeploymentFailed, FirstAnswerServed, ModelDeployed
+from headrace.runtime.bus import Bus, Caller, Tx
+from headrace.runtime.clock import Clock
+from headrace.runtime.telemetry import Log
+from services.serving import store
+from services.serving.control.artifacts import ArtifactCache
+from services.serving.control.fleet import Fleet
+from services.serving.control.lineup import ModelLineup, Placed
+from services.serving.control.meters import DeploymentMeters
+from services.serving.control.proof import prove
+from services.serving.domain import CHAMPION, Champion, Deployment, State
+from services.serving.link.messages import FirstAnswered, Status
+
+
+class Rollout:
+    """Knows the line-up of every model; one deployment of a model at a time."""
+
+    def __init__(
+        self,
+        *,
+        bus: Bus,
+        cache: ArtifactCache,
+        fleet: Fleet,
+        meters: DeploymentMeters,
+        clock: Clock,
+        log: Log,
+    ) -> None:
+        self._bus = bus
+        self._cache = cache
+        self._fleet = fleet
+        self._meters = meters
+        self._clock = clock
+        self._log = log
+        self._proven: set[str] = set()
+        self._lineups: dict[str, ModelLineup] = {}
+
+    async def restore(self, champion: Champion, candidate: Deployment | None) -> None:
+        """Put a model back as it was. Raises Permanent when its champion's files are unusable."""
+        placed = await self._place(champion.deployment)
+        self._lineups[champion.deployment.model] = ModelLineup(
+            champion=placed,
+            pinned=await self._place_if_possible(champion.pinned),
+            candidate=await self._place_if_possible(candidate),
+        )
+
+    async def keep_cache_small(self) -> None:
+        """Remove cached files that no line-up uses; only while nothing is being deployed."""
+        placed = (
+            each
+            for lineup in self._lineups.values()
+            for each in (lineup.champion, lineup.pinned, lineup.candidate)
+        )
+        await self._cache.keep_only({each.key for each in placed if each})
+
+    def announce(self) -> int:
+        """Tell the workers what to look like; returns the revision."""
+        return self._fleet.assign(
+            [lineup.assignment(name) for name, lineup in self._lineups.items()]
+        )
+
+    def forget_candidate(self, model: str, version: int) -> None:
+        """Take a candidate out of memory, if it is this one."""
+        lineup = self._lineup(model)
+        if lineup.candidate is not None and lineup.candidate.deployment.version == version:
+            self._arrange(model, lineup.with_candidate(None))
+
+    async def warm(self, deployment: Deployment) -> None:
+        """Have a candidate proven and in memory. Raises Permanent when it cannot be."""
+        began = time.perf_counter()
+        await self._prepare(deployment, at_least=0)
+        async with self._transaction(deployment) as tx:
+            wanted = await store.finish_warm(
+                tx.connection, deployment.number, load_ms=_ms_since(began)
+            )
+        if wanted:
+            self._log.info("candidate_warm", **_names(deployment), load_ms=_ms_since(began))
+        else:
+            self.forget_candidate(deployment.model, deployment.version)
+
+    async def deploy(self, deployment: Deployment) -> None:
+        """Make a version answer, on every worker. Raises Permanent when it cannot."""
+        began = time.perf_counter()
+        if deployment.state is State.OPEN:
+            warm_ms = await self._warm_ms(deployment)
+            placed = await self._prepare(deployment, at_least=1)
+            load_ms = _ms_since(began) + warm_ms
+            async with self._transaction(deployment) as tx:
+                await store.begin_flip(tx.connection, deployment, load_ms=load_ms)
+        else:
+            placed = await self._place(deployment)
+        lineup = self._lineup(deployment.model)
+        if lineup.champion is None or lineup.champion.deployment.number != deployment.number:
+            self._lineups[deployment.model] = lineup.promoted(placed)
+        swap_began = time.perf_counter()
+        _check(await self._fleet.settled(self.announce(), at_least=1), deployment)
+        await self._confirm(deployment, swap_ms=_ms_since(swap_began))
+
+    async def give_up(self, deployment: Deployment, reason: str) -> None:
+        """Note and tell that it failed; what answered before goes on answering."""
+        async with self._transaction(deployment) as tx:
+            if await store.fail(tx.connection, deployment, reason=reason):
+                kept = await store.champion_of(
+                    tx.connection, project=deployment.order.project, model=deployment.model
+                )
+                tx.emit(
+                    DeploymentFailed(
+                        project=deployment.order.project,
+                        model=deployment.model,
+                        version=deployment.version,
+                        alias=CHAMPION,
+                        kept_version=kept.deployment.version if kept else None,
+                        reason=reason,
+                        failed_at=self._clock.now(),
+                    )
+                )
+        self._meters.failed(deployment.order.kind)
+        self._log.error("deployment_failed", **_names(deployment), reason=reason)
+        self._arrange(deployment.model, self._lineup(deployment.model).without(deployment.number))
+
+    async def note_first_answer(self, number: int, first: FirstAnswered) -> None:
+        """A deployment gave its first answer; told once, after its ModelDeployed."""
+        at = datetime.fromtimestamp(first.served_at_us / 1_000_000, UTC)
+        async with self._bus.transaction() as tx:
+            noted = await store.note_first_answer(
+                tx.connection, number, prediction_id=first.prediction_id, at=at
+            )
+            if noted is not None and noted.state is State.DONE:
+                _emit_first_answer(tx, noted, cause=noted.deployed_event)
+
+    async def _prepare(self, deployment: Deployment, *, at_least: int) -> Placed:
+        """The model file verified, proven, and loaded by the workers that are here."""
+        lineup = self._lineup(deployment.model)
+        known = lineup.find(Placed.key_of(deployment))
+        if known is not None:
+            return Placed(deployment=deployment, path=known.path)
+        placed = await self._place(deployment)
+        if placed.key not in self._proven:
+            await prove(placed.path)
+            self._proven.add(placed.key)
+        self._lineups[deployment.model] = lineup.with_candidate(placed)
+        _check(await self._fleet.settled(self.announce(), at_least=at_least), deployment)
+        return placed
+
+    async def _place(self, deployment: Deployment) -> Placed:
+        return Placed(deployment=deployment, path=await self._cache.fetch(deployment.order.files))
+
+    async def _place_if_possible(self, deployment: Deployment | None) -> Placed | None:
+        if deployment is None:
+            return None
+        try:
+            return await self._place(deployment)
+        except Permanent as error:
+            self._log.warning("version_not_kept", **_names(deployment), reason=str(error))
+            return None
+
+    async def _warm_ms(self, deployment: Deployment) -> float:
+        """What warming this version beforehand took; 0 if it was not."""
+        candidate = self._lineup(deployment.model).candidate
+        if candidate is None or candidate.deployment.version != deployment.version:
+            return 0.0
+        async with self._transaction(deployment) as tx:
+            warmed = await store.by_number(tx.connection, candidate.deployment.number)
+        return warmed.load_ms or 0.0
+
+    async def _confirm(self, deployment: Deployment, *, swap_ms: float) -> None:
+        async with self._transaction(deployment) as tx:
+            done = await store.finish_flip(
+                tx.connection, deployment.number, swap_ms=swap_ms, at=self._clock.now()
+            )
+            if done is None:
+                return
+            event = tx.emit(_deployed(done))
+            await store.note_deployed_event(tx.connection, done.number, event)
+            if done.first_prediction_id is not None:
+                _emit_first_answer(tx, done, cause=event)
+        self._meters.deployed(done)
+        self._log.info(
+            "deployed",
+            **_names(done),
+            load_ms=done.load_ms,
+            swap_ms=swap_ms,
+            correlation_id=done.order.correlation_id,
+        )
+
+    def _transaction(self, deployment: Deployment) -> AbstractAsyncContextManager[Tx]:
+        return self._bus.transaction(
+            Caller(
+                correlation_id=deployment.order.correlation_id,
+                causation_id=deployment.order.cause_event,
+                traceparent=deployment.order.traceparent,
+            )
+        )
+
+    def _lineup(self, model: str) -> ModelLineup:
+        return self._lineups.get(model, ModelLineup())
+
+    def _arrange(self, model: str, lineup: ModelLineup) -> None:
+        self._lineups[model] = lineup
+        self.announce()
+
+
+def _check(statuses: Sequence[Status], deployment: Deployment) -> None:
+    """Raise Refused if a worker could not load the version."""
+    for status in statuses:
+        for model in status.models:
+            reason = model.failures.get(deployment.version)
+            if model.name == deployment.model and reason:
+                raise Refused(f"worker {status.worker}: {reason}")
+
+
+def _deployed(done: Deployment) -> ModelDeployed:
+    return ModelDeployed(
+        project=done.order.project,
+        model=done.model,
+        version=done.version,
+        alias=CHAMPION,
+        previous_version=done.previous_version,
+        digest=done.order.digest,
+        files=list(done.order.files),
+        deployed_at=done.finished_at or done.requested_at,
+        load_ms=done.load_ms or 0.0,
+        swap_ms=done.swap_ms or 0.0,
+    )
+
+
+def _emit_first_answer(tx: Tx, done: Deployment, *, cause: str | None) -> None:
+    tx.emit(
+        FirstAnswerServed(
+            project=done.order.project,
+            model=done.model,
+            version=done.version,
+            prediction_id=done.first_prediction_id or "",
+            served_at=done.first_answer_at or done.requested_at,
+        ),
+        correlation_id=done.order.correlation_id,
+        causation_id=cause,
+    )
+
+
+def _names(deployment: Deployment) -> dict[str, object]:
+    return {
+        "model": deployment.model,
+        "version": deployment.version,
+        "deployment": deployment.number,
+    }
+
+
+def _ms_since(began: float) -> float:
+    return round((time.perf_counter() - began) * 1000, 3)

@@ -1,0 +1,110 @@
+"""What serving knows about deployments and model files. No I/O."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from pathlib import PurePosixPath
+from typing import Final, Literal
+
+from headrace.errors import Refused
+from headrace.events import FileRef
+
+CHAMPION: Final = "champion"
+"""The alias that serving deploys; others are names in the registry only."""
+MODEL_FILE: Final = "model.onnx"
+Kind = Literal["warm", "deploy"]
+
+
+class State(StrEnum):
+    """How far a deployment is."""
+
+    OPEN = "open"
+    FLIPPING = "flipping"
+    DONE = "done"
+    FAILED = "failed"
+    DROPPED = "dropped"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Order:
+    """What one event asks of serving for one model version."""
+
+    project: str
+    model: str
+    version: int
+    kind: Kind
+    digest: str
+    files: tuple[FileRef, ...]
+    cause_event: str
+    correlation_id: str
+    traceparent: str | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Deployment:
+    """An order that was taken, and what became of it. Times in milliseconds and UTC."""
+
+    number: int
+    order: Order
+    state: State
+    previous_version: int | None
+    requested_at: datetime
+    finished_at: datetime | None
+    load_ms: float | None
+    swap_ms: float | None
+    reason: str | None
+    deployed_event: str | None
+    first_prediction_id: str | None
+    first_answer_at: datetime | None
+
+    @property
+    def model(self) -> str:
+        """Name of the model."""
+        return self.order.model
+
+    @property
+    def version(self) -> int:
+        """Version that is to be served."""
+        return self.order.version
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Champion:
+    """Who answers for a model: the deployment in force and the one kept for a rollback."""
+
+    deployment: Deployment
+    pinned: Deployment | None
+
+
+def serveable_files(files: Sequence[FileRef]) -> tuple[FileRef, tuple[FileRef, ...]]:
+    """The model file, and every file that it may need: those in its folder and below.
+
+    Raises Refused when there is no `model.onnx`, or when a path leads outside.
+    """
+    for file in files:
+        _check_path(file.path)
+    found = [file for file in files if PurePosixPath(file.path).name == MODEL_FILE]
+    if not found:
+        shown = ", ".join(sorted(file.path for file in files)[:10]) or "no files"
+        raise Refused(f"expected a file named {MODEL_FILE}, the version has {shown}")
+    model = min(found, key=lambda file: (len(PurePosixPath(file.path).parts), file.path))
+    folder = PurePosixPath(model.path).parent
+    needed = tuple(file for file in files if PurePosixPath(file.path).is_relative_to(folder))
+    return model, needed
+
+
+def cache_key(files: Sequence[FileRef]) -> str:
+    """Name of exactly these contents under these paths: 64 hex digits."""
+    lines = sorted(f"{file.path}\0{file.digest}\n" for file in files)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _check_path(path: str) -> None:
+    parts = PurePosixPath(path).parts
+    outside = path.startswith("/") or ".." in parts or "\\" in path or "\0" in path
+    if not parts or outside:
+        raise Refused(f"file path {path!r}: expected a relative path inside the version")

@@ -1,0 +1,68 @@
+"""Events that serving consumes. A handler only notes what is asked; the reconciler does it.
+
+Fetching and loading take seconds and may be tried many times. Inside the consumer's transaction
+they would hold the partition and a row lock, and a rollback could not undo a flip. So the order
+commits with the consumer's offset, and the work, done again after a crash if need be, commits its
+result together with its event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from headrace.events import ModelPromoted, PromotionDecided, PromotionRequested
+from headrace.runtime.bus import Event, Tx
+from services.serving import store
+from services.serving.domain import CHAMPION, Kind, Order
+
+
+class Handlers:
+    """Handlers of one project.
+
+    `noted` is called when there may be work, `rejected` with the model and version of a candidate
+    that memory need not hold; both are hints, what counts is in the tables.
+    """
+
+    def __init__(
+        self, *, project: str, noted: Callable[[], None], rejected: Callable[[str, int], None]
+    ) -> None:
+        self._project = project
+        self._noted = noted
+        self._rejected = rejected
+
+    async def on_promotion_requested(self, event: Event[PromotionRequested], tx: Tx) -> None:
+        """A candidate: prove it and have it in memory before anybody decides."""
+        await self._note("warm", event, tx)
+
+    async def on_model_promoted(self, event: Event[ModelPromoted], tx: Tx) -> None:
+        """A new champion, by promotion or rollback."""
+        await self._note("deploy", event, tx)
+
+    async def on_promotion_decided(self, event: Event[PromotionDecided], tx: Tx) -> None:
+        """A rejected candidate need not stay in memory."""
+        data = event.data
+        if data.project == self._project and data.outcome == "rejected":
+            await store.drop_candidates(
+                tx.connection, project=data.project, model=data.model, version=data.version
+            )
+            self._rejected(data.model, data.version)
+
+    async def _note(
+        self, kind: Kind, event: Event[PromotionRequested] | Event[ModelPromoted], tx: Tx
+    ) -> None:
+        data = event.data
+        if data.project != self._project or data.alias != CHAMPION:
+            return
+        order = Order(
+            project=data.project,
+            model=data.model,
+            version=data.version,
+            kind=kind,
+            digest=data.digest,
+            files=tuple(data.files),
+            cause_event=event.id,
+            correlation_id=event.correlation_id,
+            traceparent=event.envelope.traceparent,
+        )
+        await store.take_order(tx.connection, order)
+        self._noted()

@@ -1,0 +1,94 @@
+"""What was answered arrives on Kafka, row by row, also across a death."""
+
+from __future__ import annotations
+
+import asyncio
+
+import httpx
+import numpy as np
+import tritonclient.grpc.aio as triton
+
+from headrace.events import PredictionLogged
+from tests.harness import onnx_models
+from tests.harness.bus import until
+from tests.harness.serving_processes import Serving, ask
+
+
+def _ids(serving: Serving, model: str) -> list[str]:
+    return [
+        prediction_id
+        for event in serving.events
+        if isinstance(event.data, PredictionLogged) and event.data.model == model
+        for prediction_id in event.data.prediction_ids
+    ]
+
+
+async def test_rows_arrive_column_by_column(serving: Serving, model: str) -> None:
+    await serving.deploy(model, 1, onnx_models.flights())
+    carriers = np.array([[b"UA"], ["é".encode()], [b""]], dtype=object)
+    inputs = [
+        triton.InferInput("carrier", [3, 1], "BYTES"),
+        triton.InferInput("distance", [3, 1], "FP32"),
+    ]
+    inputs[0].set_data_from_numpy(carriers)
+    inputs[1].set_data_from_numpy(np.array([[1], [2], [3]], np.float32))
+    async with triton.InferenceServerClient(serving.grpc) as client:
+        await client.infer(model, inputs, request_id="r", parameters={"event_time_us": 42})
+    event = await serving.heard(PredictionLogged, lambda data: data.model == model)
+    data = event.data
+    assert event.envelope.key == model
+    assert (data.version, list(data.prediction_ids)) == (1, ["r/0", "r/1", "r/2"])
+    assert list(data.event_times_us) == [42, 42, 42]
+    shown = {
+        tensor.name: (tensor.datatype, list(tensor.shape), tensor.data)
+        for tensor in (*data.inputs, *data.outputs)
+    }
+    assert shown["carrier"] == (
+        "BYTES",
+        [3, 1],
+        b"\x02\0\0\0UA\x02\0\0\0\xc3\xa9\0\0\0\0",
+    )
+    assert shown["distance"][2] == np.array([1, 2, 3], np.float32).tobytes()
+    assert shown["score"] == ("FP32", [3, 1], np.array([101, 2, 3], np.float32).tobytes())
+
+
+async def test_every_row_arrives_once_in_its_own_version(serving: Serving, model: str) -> None:
+    await serving.deploy(model, 1, onnx_models.constant(1.0))
+    async with triton.InferenceServerClient(serving.grpc) as client:
+        for number in range(100):
+            await ask(client, model, request_id=f"a{number}")
+        await serving.deploy(model, 2, onnx_models.constant(2.0))
+        for number in range(100):
+            await ask(client, model, request_id=f"b{number}")
+    await until(lambda: len(_ids(serving, model)) >= 200, what="200 rows")
+    assert len(set(_ids(serving, model))) == len(_ids(serving, model)) == 200
+    for event in serving.events:
+        if isinstance(event.data, PredictionLogged) and event.data.model == model:
+            letter = {1: "a", 2: "b"}[event.data.version]
+            assert all(each.startswith(letter) for each in event.data.prediction_ids)
+
+
+async def test_rows_answered_while_control_is_dead_arrive_later(
+    serving: Serving, model: str
+) -> None:
+    await serving.deploy(model, 1, onnx_models.constant(1.0))
+    serving.control.kill()
+    async with triton.InferenceServerClient(serving.grpc) as client:
+        for number in range(50):
+            assert await ask(client, model, request_id=f"d{number}") == 1.0
+    serving.control.start()
+    await serving.control.wait_ready()
+    await until(lambda: len(set(_ids(serving, model))) == 50, what="50 rows")
+    async with httpx.AsyncClient(base_url=serving.worker.url) as http:
+        metrics = (await http.get("/metrics")).text
+    assert "prediction_log_dropped_rows 0.0" in metrics
+
+
+async def test_stopped_worker_ships_what_it_answered(serving: Serving, model: str) -> None:
+    await serving.deploy(model, 1, onnx_models.constant(1.0))
+    async with triton.InferenceServerClient(serving.grpc) as client:
+        await asyncio.gather(*(ask(client, model, request_id=f"s{n}") for n in range(50)))
+    assert serving.worker.stop() == 0
+    await until(lambda: len(set(_ids(serving, model))) == 50, what="50 rows")
+    serving.worker.start()
+    await serving.worker.wait_ready()
