@@ -130,7 +130,9 @@ def free_block() -> Iterator[Ports]:
                 yield ports
                 return
         finally:
-            _lock_path(base).unlink(missing_ok=True)
+            # The lock file of another user stays, unlocked.
+            with contextlib.suppress(PermissionError):
+                _lock_path(base).unlink(missing_ok=True)
             os.close(lock)
     raise StackError(
         f"no block of {BLOCK} free ports between {FREE_RANGE.start} and {FREE_RANGE.stop}"

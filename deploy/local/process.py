@@ -236,7 +236,7 @@ class SupervisedProcess:
     def _asks_ready(self) -> bool:
         try:
             return self.spec.ready()
-        except OSError:
+        except (OSError, subprocess.SubprocessError):
             return False
 
     def _give_up(self, outcome: str) -> None:

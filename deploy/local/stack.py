@@ -5,6 +5,7 @@ import fcntl
 import logging
 import os
 import shutil
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -176,7 +177,7 @@ class Stack:
     def _ask(self, spec: ProcessSpec, record: ProcessRecord | None) -> Survey:
         try:
             ready = record is not None and spec.ready()
-        except OSError:
+        except (OSError, subprocess.SubprocessError):
             ready = False
         return Survey(
             name=spec.name,

@@ -20,8 +20,8 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from botocore.session import get_session
 
 from deploy.local import Backends, Stack, StackError, StackOptions
-from deploy.local.identity import ProcessRecord, marked, wait_gone, working_in
-from deploy.local.leftovers import Leftovers, sweep_temporary
+from deploy.local.identity import ProcessRecord, marked, wait_gone
+from deploy.local.leftovers import sweep_temporary
 from deploy.local.options import CHECKOUT
 from deploy.local.ports import free_block
 from deploy.local.stack import TEMPORARY_PREFIX
@@ -60,7 +60,7 @@ def test_a_killed_s3_comes_back_with_what_was_stored(stack: Stack) -> None:
     stack.process("s3").kill()
     stack.process("s3").wait_restarted(60)
 
-    assert _s3(stack.backends).get_object(Bucket="headrace", Key="kept")["Body"].read() == b"water"
+    assert _object(stack, "kept") == b"water"
 
 
 def test_a_paused_broker_goes_on_where_it_was(stack: Stack) -> None:
@@ -93,54 +93,53 @@ def test_a_taken_port_is_named_with_its_owner(tmp_path: Path) -> None:
     assert "\n" not in message
 
 
-def test_data_survives_down_and_up_and_nothing_runs_in_between() -> None:
-    with Stack.temporary() as outer:
-        directory, ports = outer.directory, outer.ports
-        _execute(outer, "create table kept (n int)", "insert into kept values (8)")
-        offset = asyncio.run(_produce(outer.backends, b"kept"))
-        _s3(outer.backends).put_object(Bucket="headrace", Key="kept", Body=b"water")
-
-        outer.stop()
-        assert marked(outer.leftovers.stack_id) == []
-
-        with Stack(StackOptions(directory=directory, services=(), durable=False), ports) as again:
-            kept = _s3(again.backends).get_object(Bucket="headrace", Key="kept")["Body"].read()
-
-            assert _fetch(again, "select n from kept") == 8
-            assert asyncio.run(_read(again.backends, offset)) == b"kept"
-            assert kept == b"water"
-
-
 def test_after_a_killed_supervisor_up_takes_over_and_down_leaves_nothing(tmp_path: Path) -> None:
-    directory = tmp_path / "stack"
+    directory = tmp_path / "stack"  # as root this is below a directory that only root may enter
     with free_block() as ports:
         command = [sys.executable, "-m", "deploy.local", f"--directory={directory}"]
         env = {**os.environ, "HEADRACE_PORT_BASE": str(ports.base)}
-        first = _killed_supervisor(command, env, directory)
-        assert set(first) == {"kafka", "postgres", "s3"}
-        assert all(record.alive() for record in first.values())
+        stack = Stack(StackOptions(directory=directory, services=()), ports)
+        first = _killed_supervisor(command, env, stack)
+        _execute(stack, "create table kept (n int)", "insert into kept values (8)")
+        offset = asyncio.run(_produce(stack.backends, b"kept"))
+        _s3(stack.backends).put_object(Bucket="headrace", Key="kept", Body=b"water")
+        assert _user(first["postgres"]) == _unprivileged_user()
 
-        second = _killed_supervisor(command, env, directory)
+        second = _killed_supervisor(command, env, stack)
         assert not any(record.alive() for record in first.values())
+        assert _fetch(stack, "select n from kept") == 8
+        assert asyncio.run(_read(stack.backends, offset)) == b"kept"
+        assert _object(stack, "kept") == b"water"
+
         output = _run([*command, "down"], env)
 
     assert "3 left behind" in output
     assert not any(record.alive() for record in second.values())
-    assert marked(Leftovers(directory).stack_id) == []
-    assert working_in(directory / "postgres" / "data") == []
-    Leftovers(directory).remove()
+    assert marked(stack.leftovers.stack_id) == []
+    stack.remove()
+    assert not directory.exists()
 
 
 def _killed_supervisor(
-    command: list[str], env: dict[str, str], directory: Path
+    command: list[str], env: dict[str, str], stack: Stack
 ) -> dict[str, ProcessRecord]:
     """Bring backends up, kill -9 their supervisor, say what it left."""
     _run([*command, "up", "--detach", "--only=-"], env)
-    supervisor = Leftovers(directory).supervisor()
+    supervisor = stack.leftovers.supervisor()
     assert supervisor is not None
     os.kill(supervisor.pid, signal.SIGKILL)
     assert wait_gone([supervisor], seconds=5)
-    return Leftovers(directory).recorded()
+    left = stack.leftovers.recorded()
+    assert set(left) == {"kafka", "postgres", "s3"}
+    return left
+
+
+def _unprivileged_user() -> int:
+    return os.geteuid() or pwd.getpwnam("nobody").pw_uid
+
+
+def _user(record: ProcessRecord) -> int:
+    return int(psutil.Process(record.pid).uids().real)
 
 
 def test_a_temporary_stack_whose_supervisor_was_killed_is_swept() -> None:
@@ -177,21 +176,6 @@ def test_it_works_as_an_ordinary_user() -> None:
     output = _run([python, "-c", program], _python_environment(), uid=nobody.pw_uid)
 
     assert output.split("\n")[:2] == [f"[{nobody.pw_uid}]", "False"]
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives its servers another user")
-def test_below_a_closed_directory_postgres_still_runs_unprivileged(tmp_path: Path) -> None:
-    closed = tmp_path / "closed"
-    closed.mkdir(mode=0o700)
-    with free_block() as ports:
-        stack = Stack(StackOptions(directory=closed / "stack", services=(), durable=False), ports)
-        try:
-            with stack:
-                server = psutil.Process(stack.process("postgres").pid)
-                assert server.uids().real == pwd.getpwnam("nobody").pw_uid
-                assert _fetch(stack, "select 1") == 1
-        finally:
-            stack.remove()
 
 
 def _execute(stack: Stack, *statements: str) -> None:
@@ -242,6 +226,10 @@ async def _read(backends: Backends, offset: int) -> bytes:
     finally:
         await consumer.stop()
     return bytes(record.value)
+
+
+def _object(stack: Stack, key: str) -> bytes:
+    return bytes(_s3(stack.backends).get_object(Bucket="headrace", Key=key)["Body"].read())
 
 
 def _s3(backends: Backends) -> Any:
