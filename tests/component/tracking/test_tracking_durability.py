@@ -17,8 +17,8 @@ import pytest
 from deploy.local import Backends, provision
 from deploy.local.testing import TestDatabase
 from headrace.events import RunLogged
-from tests.component.tracking.process import TrackingProcess, prepared
 from tests.component.tracking.listening import listening
+from tests.component.tracking.process import TrackingProcess, prepared
 
 API = "/api/2.0/mlflow"
 WRITERS = 4
