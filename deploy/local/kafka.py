@@ -11,9 +11,9 @@ from pathlib import Path
 
 from deploy.local.errors import StackError
 from deploy.local.java import find_java
+from deploy.local.kafka_probe import leads
 from deploy.local.options import CHECKOUT
 from deploy.local.ports import Ports
-from deploy.local.probes import accepts
 from deploy.local.process import ProcessSpec
 
 log = logging.getLogger("headrace.local")
@@ -104,7 +104,7 @@ def kafka_spec(*, directory: Path, ports: Ports, env: dict[str, str]) -> Process
         argv=(java, *_flags(home), "-cp", classpath, "kafka.Kafka", str(properties)),
         env=env,
         cwd=home,
-        ready=lambda: accepts(ports["kafka"]),
+        ready=lambda: leads(ports["kafka"]),
         prepare=prepare,
     )
 
