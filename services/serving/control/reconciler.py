@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final, TypeVar
@@ -82,10 +83,9 @@ class Reconciler:
         if seconds == _EAGER_PAUSE:
             await asyncio.sleep(seconds)
             return
-        try:
-            await asyncio.wait_for(self._poked.wait(), seconds)
-        except TimeoutError:
-            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._poked.wait()
 
     async def _start_work(self) -> None:
         async def waiting() -> list[str]:

@@ -68,7 +68,9 @@ class LogLink:
     async def _pack(self, predictions: PredictionLog) -> None:
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._full.wait(), self._linger)
+                # Not wait_for: that of Python 3.11 may swallow a cancellation.
+                async with asyncio.timeout(self._linger):
+                    await self._full.wait()
             self._full.clear()
             if len(self._unpublished) < _WINDOW:
                 self._pack_once(predictions)

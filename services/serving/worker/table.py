@@ -11,6 +11,7 @@ from services.serving.worker.failure import invalid, not_found
 from services.serving.worker.model import Model
 
 _MAX_VERSION: Final = 2**63 - 1
+_MAX_DIGITS: Final = 20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,10 +87,11 @@ class Table:
 
 def parse_version(text: str) -> int:
     """A model version as a number. Raises Failure as the protocol has it."""
-    if text.isascii() and text.isdigit() and 0 < int(text) <= _MAX_VERSION:
+    digits = text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS
+    if digits and 0 < int(text) <= _MAX_VERSION:
         return int(text)
     raise invalid(
-        f"failed to get model version from specified version string '{text}' (details: stoll), "
+        f"failed to get model version from specified version string '{text[:64]}' (details: stoll), "
         "version should be an integral value > 0"
     )
 

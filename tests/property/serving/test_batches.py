@@ -1,0 +1,125 @@
+"""Columnar micro-batches hold every row exactly once, in order, unchanged."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from headrace.rpc.serving.v1.prediction_log_pb2 import PredictionLogged
+from services.serving.worker import batches
+from services.serving.worker.batches import pack
+from services.serving.worker.model import Model
+from services.serving.worker.prediction_log import Answered
+from services.serving.worker.tensors import decode, encode_strings
+
+
+class _Declared:
+    """What ONNX Runtime says of one tensor."""
+
+    def __init__(self, name: str, kind: str, shape: list[Any]) -> None:
+        self.name, self.type, self.shape = name, kind, shape
+
+
+class _Session:
+    """A session that is only asked for its tensors."""
+
+    def get_inputs(self) -> list[_Declared]:
+        return [
+            _Declared("word", "tensor(string)", ["rows", 1]),
+            _Declared("x", "tensor(float)", ["rows", "width"]),
+        ]
+
+    def get_outputs(self) -> list[_Declared]:
+        return [_Declared("scalar", "tensor(float)", []), _Declared("y", "tensor(int64)", ["rows"])]
+
+
+MODELS = {
+    (name, version): Model(name=name, version=version, session=_Session(), logged_outputs=[1])
+    for name in "ab"
+    for version in (1, 2)
+}
+Row = tuple[str, str, int, tuple[float, ...]]
+
+
+@st.composite
+def answers(draw: st.DrawFn) -> tuple[Answered, list[Row]]:
+    """One answered request, and its rows as (id, word, y, x)."""
+    model = MODELS[draw(st.sampled_from("ab")), draw(st.sampled_from([1, 2]))]
+    rows = draw(st.integers(1, 7))
+    width = draw(st.integers(1, 2))
+    words = draw(st.lists(st.text(max_size=8), min_size=rows, max_size=rows))
+    x = np.arange(rows * width, dtype="<f4").reshape(rows, width)
+    y = np.arange(rows, dtype="<i8") * 3
+    identity = draw(st.uuids()).hex
+    entry = Answered(
+        model=model,
+        request_id=identity,
+        event_time_us=draw(st.integers(0, 2**62)),
+        rows=rows,
+        inputs=[encode_strings(words), x.tobytes()],
+        outputs=[y.tobytes()],
+        input_shapes=[(rows, 1), (rows, width)],
+        output_shapes=[(rows,)],
+    )
+    expected = [
+        (f"{identity}/{row}", words[row], int(y[row]), tuple(x[row].tolist()))
+        for row in range(rows)
+    ]
+    return entry, expected
+
+
+def _rows(record: PredictionLogged) -> list[Row]:
+    columns = {
+        tensor.name: decode(tensor.datatype, tuple(tensor.shape), tensor.data)
+        for tensor in (*record.inputs, *record.outputs)
+    }
+    return [
+        (
+            prediction,
+            columns["word"][row, 0],
+            int(columns["y"][row]),
+            tuple(columns["x"][row].tolist()),
+        )
+        for row, prediction in enumerate(record.prediction_ids)
+    ]
+
+
+@settings(max_examples=200)
+@given(st.lists(answers(), max_size=12), st.integers(1, 20), st.integers(60, 2000))
+def test_every_row_is_logged_once_in_order_or_counted_as_lost(
+    made: list[tuple[Answered, list[Row]]], max_rows: int, max_bytes: int
+) -> None:
+    with patch.multiple(batches, MAX_ROWS=max_rows, MAX_BYTES=max_bytes):
+        shipment = pack([entry for entry, _ in made], project="p", now_us=7, dropped_rows=5)
+    logged: dict[tuple[str, int, int], list[Row]] = defaultdict(list)
+    for batch in shipment.batches:
+        record = PredictionLogged.FromString(batch.data)
+        rows = _rows(record)
+        assert 1 <= len(rows) == batch.rows <= max_rows
+        assert len(record.event_times_us) == len(rows)
+        assert record.dropped_rows == 5 + shipment.lost_rows
+        logged[record.model, record.version, record.inputs[1].shape[1]] += rows
+    wanted: dict[tuple[str, int, int], list[Row]] = defaultdict(list)
+    for entry, rows in made:
+        wanted[entry.model.name, entry.model.version, entry.input_shapes[1][1]] += rows
+    total = sum(len(rows) for rows in wanted.values())
+    assert total == sum(batch.rows for batch in shipment.batches) + shipment.lost_rows
+    for key, rows in wanted.items():
+        kept = set(logged[key])
+        assert logged[key] == [row for row in rows if row in kept]
+    sizes = sum(batch.size for batch in shipment.batches) + shipment.lost_bytes
+    assert sizes == sum(entry.size for entry, _ in made)
+
+
+@given(answers())
+def test_event_time_is_that_of_the_request(made: tuple[Answered, list[Row]]) -> None:
+    entry, _ = made
+    (batch,) = pack([entry], project="p", now_us=7, dropped_rows=0).batches
+    record = PredictionLogged.FromString(batch.data)
+    assert set(record.event_times_us) == {entry.event_time_us}
+    assert (record.project, record.logged_at_us) == ("p", 7)

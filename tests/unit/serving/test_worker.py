@@ -1,0 +1,198 @@
+"""The worker's parts without a transport."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from onnx import TensorProto, helper
+
+from headrace.errors import Refused
+from headrace.rpc.inference import open_inference_pb2 as oip
+from services.serving.link.messages import Assignment, ModelAssignment, VersionFiles
+from services.serving.worker.failure import Failure
+from services.serving.worker.loading import Outcome, make_so
+from services.serving.worker.model import Model, load
+from services.serving.worker.prediction_log import Answered, PredictionLog
+from services.serving.worker.table import Table, parse_version
+from tests.harness import onnx_models
+from tests.harness.data_plane import data_plane
+
+
+@pytest.mark.parametrize(
+    ("text", "number"), [("1", 1), ("007", 7), ("9223372036854775807", 2**63 - 1)]
+)
+def test_versions_are_positive_numbers(text: str, number: int) -> None:
+    assert parse_version(text) == number
+
+
+@pytest.mark.parametrize(
+    "text", ["0", "-1", "+1", "1.0", "abc", " 1", "९", "9223372036854775808", "9" * 5000]
+)
+def test_other_versions_are_refused(text: str) -> None:
+    with pytest.raises(Failure, match="failed to get model version"):
+        parse_version(text)
+
+
+def test_model_whose_output_the_protocol_cannot_carry_says_what_to_do(tmp_path: Path) -> None:
+    node = helper.make_node("ZipMap", ["x"], ["y"], domain="ai.onnx.ml", classlabels_int64s=[0, 1])
+    graph = helper.make_graph(
+        [node],
+        "zipmap",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["rows", 2])],
+        [
+            helper.make_value_info(
+                "y",
+                helper.make_sequence_type_proto(
+                    helper.make_map_type_proto(
+                        TensorProto.INT64, helper.make_tensor_type_proto(TensorProto.FLOAT, None)
+                    )
+                ),
+            )
+        ],
+    )
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 3)]
+    path = tmp_path / "zipmap.onnx"
+    path.write_bytes(
+        helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString()
+    )
+    with pytest.raises(Refused, match=r"output 'y' is a seq\(map.*with zipmap off"):
+        load(path, name="m", version=1)
+
+
+def test_full_log_counts_every_row_once_under_threads(tmp_path: Path) -> None:
+    log = PredictionLog(max_rows=500, max_bytes=10**6, ship_rows=100, full=lambda: None)
+    plane = data_plane(tmp_path)
+    model = plane.load("m", 1, onnx_models.constant(1.0))
+    released = 0
+
+    def add(_: int) -> None:
+        log.add(_answered(model, rows=3))
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(add, range(400)))
+    for entry in log.take():
+        released += entry.rows
+        log.release(rows=entry.rows, size=entry.size)
+    assert released + log.dropped_rows == 1200
+    assert released <= 500
+    assert (log.held_rows, log.logged_rows) == (0, released)
+
+
+def test_log_wakes_its_shipper_once_a_batch_is_full(tmp_path: Path) -> None:
+    woken: list[None] = []
+    log = PredictionLog(
+        max_rows=500, max_bytes=10**6, ship_rows=10, full=lambda: woken.append(None)
+    )
+    plane = data_plane(tmp_path)
+    model = plane.load("m", 1, onnx_models.constant(1.0))
+    for _ in range(5):
+        log.add(_answered(model, rows=4))
+    assert len(woken) == 1
+    log.take()
+    for _ in range(5):
+        log.add(_answered(model, rows=4))
+    assert len(woken) == 2
+
+
+def test_only_the_first_answer_of_a_reign_is_noted_under_threads(tmp_path: Path) -> None:
+    plane = data_plane(tmp_path)
+    plane.answer_with({"m": plane.load("m", 1, onnx_models.constant(1.0))})
+    request = oip.ModelInferRequest(model_name="m", raw_input_contents=[b"\0" * 16])
+    request.inputs.add(name="x", datatype="FP32", shape=[1, 4])
+    payload = request.SerializeToString()
+    start = threading.Barrier(8)
+
+    def ask(_: int) -> bytes:
+        start.wait()
+        return plane.dispatcher.infer(payload)
+
+    with ThreadPoolExecutor(8) as pool:
+        assert len(list(pool.map(ask, range(8)))) == 8
+    assert len(plane.first_answers) == 1
+
+
+def test_answer_of_a_pinned_version_is_no_first_answer(tmp_path: Path) -> None:
+    plane = data_plane(tmp_path)
+    pinned = plane.load("m", 1, onnx_models.constant(1.0))
+    plane.answer_with({"m": plane.load("m", 2, onnx_models.constant(2.0))}, pinned)
+    request = oip.ModelInferRequest(
+        model_name="m", model_version="1", raw_input_contents=[b"\0" * 16]
+    )
+    request.inputs.add(name="x", datatype="FP32", shape=[1, 4])
+    answer = oip.ModelInferResponse.FromString(plane.dispatcher.infer(request.SerializeToString()))
+    assert answer.model_version == "1"
+    assert plane.first_answers == []
+
+
+def test_assignment_that_says_the_same_keeps_models_and_reign(tmp_path: Path) -> None:
+    assignment = _assignment(tmp_path, champion=1, deployment=7, versions=[1])
+    first = make_so(assignment, loaded={}, table=Table())
+    again = make_so(assignment, loaded=first.loaded, table=first.table)
+    assert again.table.entries["m"].champion is first.table.entries["m"].champion
+
+
+def test_same_version_deployed_again_begins_a_new_reign(tmp_path: Path) -> None:
+    first = make_so(
+        _assignment(tmp_path, champion=1, deployment=7, versions=[1]), loaded={}, table=Table()
+    )
+    second = _next(first, _assignment(tmp_path, champion=1, deployment=8, versions=[1]))
+    before, after = first.table.entries["m"].champion, second.table.entries["m"].champion
+    assert before is not None
+    assert after is not None
+    assert after is not before
+    assert after.model is before.model
+
+
+def test_champion_that_does_not_load_leaves_the_one_before(tmp_path: Path) -> None:
+    first = make_so(
+        _assignment(tmp_path, champion=1, deployment=7, versions=[1]), loaded={}, table=Table()
+    )
+    wrong = _assignment(tmp_path, champion=2, deployment=8, versions=[1, 2])
+    (tmp_path / "2.onnx").write_bytes(b"garbage")
+    second = _next(first, wrong)
+    assert "is not a model" in second.failures["m", 2]
+    champion = second.table.entries["m"].champion
+    assert champion is not None
+    assert champion.model.version == 1
+
+
+def test_candidate_is_loaded_but_does_not_answer(tmp_path: Path) -> None:
+    outcome = make_so(
+        _assignment(tmp_path, champion=1, deployment=7, versions=[1, 2]), loaded={}, table=Table()
+    )
+    assert sorted(version for _, version, _ in outcome.loaded) == [1, 2]
+    with pytest.raises(Failure, match="version 2 is not found"):
+        outcome.table.answering("m", "2")
+
+
+def _next(before: Outcome, assignment: Assignment) -> Outcome:
+    return make_so(assignment, loaded=before.loaded, table=before.table)
+
+
+def _assignment(
+    directory: Path, *, champion: int, deployment: int, versions: list[int]
+) -> Assignment:
+    for version in versions:
+        (directory / f"{version}.onnx").write_bytes(onnx_models.constant(float(version)))
+    files = [
+        VersionFiles(version=each, path=str(directory / f"{each}.onnx"), digest=str(each))
+        for each in versions
+    ]
+    model = ModelAssignment(name="m", champion=champion, deployment=deployment, versions=files)
+    return Assignment(revision=1, models=[model])
+
+
+def _answered(model: Model, *, rows: int) -> Answered:
+    return Answered(
+        model=model,
+        request_id="r",
+        event_time_us=1,
+        rows=rows,
+        inputs=[b"\0" * 16 * rows],
+        outputs=[b"\0" * 4 * rows],
+        input_shapes=[(rows, 4)],
+        output_shapes=[(rows,)],
+    )
