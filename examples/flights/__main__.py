@@ -19,6 +19,9 @@ from deploy.local import Stack, StackError, StackOptions
 from examples.flights import data
 from examples.flights.demo.replay import Traffic
 from examples.flights.demo.run import Addresses, Outcome, Span, run
+from examples.flights.demo.summary import report_data
+from examples.flights.report import write
+from examples.flights.report.terminal import show
 from headrace.errors import HeadraceError
 
 CHECKOUT: Final = Path(__file__).resolve().parents[2]
@@ -138,6 +141,13 @@ def _addresses(stack: Stack) -> Addresses:
         s3_access_key=backends.s3_access_key,
         s3_secret_key=backends.s3_secret_key,
     )
+
+
+def _write_report(outcome: Outcome, stack: Stack, folder: Path, terminal: Terminal) -> None:
+    figures = report_data(outcome, start_seconds=stack.timings["everything"])
+    written = write(figures, folder)
+    show(figures, terminal.console)
+    terminal.tell(f"report: [bold]{written.page}[/] and {written.figures}")
 
 
 def _wait_for_interrupt() -> None:

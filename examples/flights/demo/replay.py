@@ -51,12 +51,14 @@ class FirstAnswer:
 
 @dataclass(kw_only=True)
 class Traffic:
-    """What the client saw."""
+    """What the client saw; `failed_at` and `answered_at` are seconds since the epoch."""
 
     requests: int = 0
     rows: int = 0
     labels: int = 0
     failed: list[str] = field(default_factory=list)
+    failed_at: list[float] = field(default_factory=list)
+    answered_at: list[float] = field(default_factory=list)
     latencies_ms: list[float] = field(default_factory=list)
     first_answers: list[FirstAnswer] = field(default_factory=list)
     _known: set[tuple[str, int]] = field(default_factory=set)
@@ -172,10 +174,12 @@ class Replay:
                 )
             except InferenceServerException as error:
                 self.traffic.failed.append(f"{question.id} {model}: {error}")
+                self.traffic.failed_at.append(time.time())
                 await asyncio.sleep(min(2.0, 0.05 * 2**attempt))
                 continue
             rows = question.rows.stop - question.rows.start
             self.traffic.requests += 1
+            self.traffic.answered_at.append(time.time())
             self.traffic.rows += rows
             self.traffic.latencies_ms.append((time.perf_counter() - began) * 1000)
             version = int(answer.get_response().model_version)
