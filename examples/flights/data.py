@@ -142,7 +142,7 @@ def load(folder: Path) -> Flights:
     departure = pd.to_datetime(joined["time_hour"]) + pd.to_timedelta(joined["minute"], unit="m")
     wall_clock = departure.dt.tz_convert(NEW_YORK).dt.tz_localize(None)
     joined["event_time"] = wall_clock
-    joined["weekday"] = wall_clock.dt.weekday
+    joined["weekday"] = wall_clock.dt.day_of_week
     joined["observed_at"] = wall_clock + _time_to_arrival(
         joined, departure, _zones(folder, joined["dest"])
     )

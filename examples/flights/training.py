@@ -26,8 +26,9 @@ MAX_TRAINING_ROWS = 120_000
 RECENT_DAYS = 45
 """Beyond the limit, older rows are sampled; those of the latest days are all kept."""
 
-FOLDS = 2
-"""Groups of whole days for out-of-sample scores of the training days."""
+FEWEST_FOLDS, MOST_FOLDS = 2, 5
+FOLD_ROWS = 240_000
+"""Groups of whole days for out-of-sample scores of the training days: fewer for more rows."""
 
 PRIOR_ROWS = 50
 """A category's late share is drawn towards the overall one as if by this many rows."""
@@ -223,9 +224,10 @@ def training_profile(
     days by `model` itself.
     """
     days = training.days.astype(np.int64)
+    folds = int(np.clip(FOLD_ROWS // len(training), FEWEST_FOLDS, MOST_FOLDS))
     scores = np.empty(len(training))
-    for fold in range(FOLDS):
-        inside = days % FOLDS == fold
+    for fold in range(folds):
+        inside = days % folds == fold
         if inside.any():
             part = training.take(inside)
             scores[inside] = fit(training.take(~inside), seed=seed).predict(part.columns)

@@ -18,7 +18,7 @@ class MonitorConfig:
     largest_deviation: float = 4.0
     """Days further out count as this far, so that one freak day alone raises no alarm."""
 
-    repeat_days: int = 7
+    repeat_days: int = 14
     """A drift that lasts is told again after this many days."""
 
     resolved_below: float = 0.5

@@ -57,6 +57,11 @@ def _signal(
 
 
 def input_signals(schema: ProfileSchema) -> list[Signal]:
+    """Means, missing shares and categorical distances.
+
+    Not the mean score: out of sample, the training days are scored by other models than the
+    version itself, and two models of the same data differ in it by more than drift that matters.
+    """
     signals = []
     for name in schema.numeric:
         signals.append(_signal(name, "mean", Kind.DATA, spread=1e-9))
@@ -65,7 +70,6 @@ def input_signals(schema: ProfileSchema) -> list[Signal]:
         _signal(feature.name, "distance", Kind.DATA, falls=False, spread=0.005)
         for feature in schema.categorical
     )
-    signals.append(_signal("score", "mean", Kind.DATA, spread=0.005))
     return signals
 
 
@@ -88,7 +92,6 @@ def read_inputs(inputs: InputStatistics, shares: Shares) -> dict[str, float]:
         values[f"{name}.nulls"] = float(missing / inputs.rows)
     for feature, counts in zip(inputs.schema.categorical, inputs.counts, strict=True):
         values[f"{feature.name}.distance"] = hellinger(counts / inputs.rows, shares[feature.name])
-    values["score.mean"] = float(inputs.score_moments[0] / inputs.rows)
     return values
 
 
