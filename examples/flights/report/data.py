@@ -6,7 +6,7 @@ import os
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final, Literal
@@ -142,7 +142,10 @@ class Environment:
 
 @dataclass(frozen=True, kw_only=True)
 class ReportData:
-    """The whole report. `seconds` are parts of the run by name, in the order they happened."""
+    """The whole report, of event-days from `first` up to, not including, `end`.
+
+    `seconds` are parts of the run by name, in the order they happened.
+    """
 
     model: str
     first: date
@@ -155,6 +158,11 @@ class ReportData:
     client: Client
     seconds: Mapping[str, float]
     environment: Environment
+
+    @property
+    def last(self) -> date:
+        """The last event-day."""
+        return self.end - timedelta(days=1)
 
     def arm(self, key: ArmKey) -> Arm:
         """The arm of that name. Raises StopIteration if there is none."""

@@ -33,7 +33,7 @@ def show(data: ReportData, console: Console) -> None:
 def _title(data: ReportData) -> Text:
     client = data.client
     return Text.from_markup(
-        f"[bold]{escape(data.model)}, {data.first:%d %b} to {data.end:%d %b %Y}[/]\n"
+        f"[bold]{escape(data.model)}, {data.first:%d %b} to {data.last:%d %b %Y}[/]\n"
         f"[dim]{client.requests:,} requests, {client.rows:,} predictions, "
         f"{client.labels:,} late labels; means are over ISO weeks[/]\n"
     )

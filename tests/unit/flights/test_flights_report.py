@@ -28,9 +28,9 @@ from tests.harness.recorded import DRIFTS, recorded_year
 FIRST = date(2013, 2, 1)
 END = date(2014, 1, 1)
 ARMS: dict[ArmKey, tuple[str, float, int]] = {
-    "looped": ("Looped", 1.15, 5),
-    "january": ("January's model, never retrained", 0.7, 0),
-    "timer": ("Timer, as many retrainings", 1.05, 5),
+    "looped": ("Looped", 0.0, 5),
+    "january": ("January's model, never retrained", 0.06, 0),
+    "timer": ("Timer, as many retrainings", 0.01, 5),
 }
 
 
@@ -60,16 +60,16 @@ def facts() -> list[Seen]:
 
 
 def arm(key: ArmKey) -> Arm:
-    """An arm whose scores carry that much of what the label depends on."""
-    title, strength, retrainings = ARMS[key]
+    """An arm whose scores fade with the months, as if the world moved on."""
+    title, fade, retrainings = ARMS[key]
     generator = np.random.default_rng(3)
-    rows = 12_000
+    rows = 40_000
     days = np.datetime64(FIRST) + generator.integers(0, (END - FIRST).days, rows)
     months = (days - np.datetime64(FIRST)).astype(float) / 30
-    signal = generator.normal(size=rows)
-    labels = generator.random(rows) < 1 / (1 + np.exp(1.2 - signal))
-    fade = 0.06 * months if key == "january" else 0.02 * (months % 2)
-    scores = 1 / (1 + np.exp(1.2 - (strength - fade) * (signal + generator.normal(size=rows))))
+    chance = 1 / (1 + np.exp(1.3 - 0.85 * generator.normal(size=rows)))
+    labels = generator.random(rows) < chance
+    noise = (0.35 + fade * months) * np.random.default_rng(len(key)).normal(size=rows)
+    scores = 1 / (1 + np.exp(-np.log(chance / (1 - chance)) - noise))
     return Arm(
         key=key,
         title=title,
