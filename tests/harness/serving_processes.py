@@ -72,6 +72,12 @@ class Process:
         except httpx.HTTPError:
             return False
 
+    @property
+    def pid(self) -> int:
+        """Of the running process."""
+        assert self._process is not None
+        return self._process.pid
+
     def kill(self) -> None:
         """End it as a crash would."""
         self._end(signal.SIGKILL)

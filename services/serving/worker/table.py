@@ -91,8 +91,8 @@ def parse_version(text: str) -> int:
     if digits and 0 < int(text) <= _MAX_VERSION:
         return int(text)
     raise invalid(
-        f"failed to get model version from specified version string '{text[:64]}' (details: stoll), "
-        "version should be an integral value > 0"
+        f"failed to get model version from specified version string '{text[:64]}' "
+        "(details: stoll), version should be an integral value > 0"
     )
 
 
