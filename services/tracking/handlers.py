@@ -30,7 +30,7 @@ def on_run_reported(
 
     async def handle(event: Event[RunReported], tx: Tx) -> None:
         report = event.data
-        check_report(report)
+        check_report(report, project=project)
         batch = batch_of(report)
         try:
             run = await _run_of(event, tx, project=project, clock=clock)

@@ -7,6 +7,7 @@ from typing import Final
 import asyncpg
 import orjson
 from botocore.exceptions import BotoCoreError
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from headrace.errors import Conflict, InvalidInput, NotFound, Refused, Transient
@@ -56,7 +57,7 @@ def answer(error: Exception) -> Response:
 def is_unforeseen(error: Exception) -> bool:
     """Whether an error is a defect of the server."""
     foreseen = tuple(kind for kind, _ in _ANSWERS)
-    return not isinstance(error, (*foreseen, *_NOT_TEXT, *_AWAY))
+    return not isinstance(error, (*foreseen, *_NOT_TEXT, *_AWAY, ClientDisconnect))
 
 
 def overloaded(message: str) -> Response:

@@ -15,8 +15,13 @@ from services.tracking.domain.names import (
 from services.tracking.domain.points import Points, integer_of
 
 
-def check_report(report: RunReported) -> None:
+def check_report(report: RunReported, *, project: str) -> None:
     """Refuse what names or dates a run wrongly. Raises InvalidInput naming the field."""
+    if report.project != project:
+        raise InvalidInput(
+            f"project: this service keeps {project!r}, the report is for {report.project!r}",
+            field="project",
+        )
     check_run_id(report.run_id)
     check_experiment_name(report.experiment)
     for name in ("start_time", "end_time"):

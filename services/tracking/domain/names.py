@@ -22,6 +22,9 @@ MAX_INPUT_TAG_VALUE: Final = 500
 _KEY: Final = re.compile(r"[/\w.\- :]*")
 _RUN_ID: Final = re.compile(r"[a-zA-Z0-9][\w\-]{0,255}")
 _EXPERIMENT_ID: Final = re.compile(r"[0-9]{1,18}")
+_REMOTE: Final = ("s3://", "gs://", "wasbs://", "abfss://", "hdfs://", "r2:/")
+_OTHER_SERVER: Final = "mlflow-artifacts://"
+_UNSAFE: Final = ("..", "#", "?", "%", "\\")
 _BAD_IN_MODEL_NAME: Final = ("/", ":", ".", "%", '"', "'")
 _BAD_CHARACTERS: Final = (
     "Names may only contain alphanumerics, underscores (_), dashes (-), periods (.),"
@@ -85,15 +88,15 @@ def check_experiment_name(name: str) -> str:
 
 
 def check_artifact_location(location: str) -> str:
-    """Where an experiment's artifacts go: only the platform's own store. Raises InvalidInput."""
-    if not location.startswith("mlflow-artifacts:/") or any(
-        mark in location for mark in ("..", "#", "?", "%", "\\")
-    ):
+    """Where an experiment's artifacts go: the platform's own store, or one that clients reach.
+
+    Raises InvalidInput for paths of a machine, which mean something else on each.
+    """
+    own = location.startswith("mlflow-artifacts:/") and not location.startswith(_OTHER_SERVER)
+    if not (own or location.startswith(_REMOTE)) or any(mark in location for mark in _UNSAFE):
+        reason = f"Expected a location like 'mlflow-artifacts:/path' or one of {_REMOTE}."
         raise InvalidInput(
-            invalid_value(
-                "artifact_location", location, "Expected a location like 'mlflow-artifacts:/path'."
-            ),
-            field="artifact_location",
+            invalid_value("artifact_location", location, reason), field="artifact_location"
         )
     return check_length(location, limit=MAX_ARTIFACT_LOCATION, what="artifact_location")
 

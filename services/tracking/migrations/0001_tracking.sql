@@ -63,6 +63,8 @@ create table metric_chunk (
     body bytea not null,
     unique (run_id, digest)
 );
+-- Where a point that is not the newest may be stored already.
+create index metric_chunk_by_time on metric_chunk (run_id, last_timestamp);
 alter table metric_chunk alter column body set storage external;
 
 -- State of every metric, kept at write time: reads and searches never touch points.

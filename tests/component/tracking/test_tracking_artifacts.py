@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -11,6 +12,8 @@ import httpx
 import mlflow
 import pytest
 from mlflow import MlflowClient
+
+from tests.component.tracking.process import TrackingProcess
 
 PROXY = "/api/2.0/mlflow-artifacts/artifacts"
 
@@ -53,6 +56,20 @@ def test_a_file_of_many_parts_is_stored_whole(http: httpx.Client) -> None:
         assert answer.headers["x-content-type-options"] == "nosniff"
         assert answer.headers["content-type"] == "application/octet-stream"
         assert b"".join(answer.iter_bytes()) == part * 33
+
+
+def test_an_upload_that_breaks_off_leaves_nothing(
+    tracking: TrackingProcess, http: httpx.Client
+) -> None:
+    path = f"{PROXY}/{uuid4()}/half"
+    host, port = tracking.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port))) as line:
+        head = f"PUT {path} HTTP/1.1\r\nHost: {host}\r\nContent-Length: 1000000\r\n\r\n"
+        line.sendall(head.encode() + b"x" * 500_000)
+    assert http.get(path).status_code == 404
+    assert http.put(path, content=b"whole").status_code == 200
+    assert http.get(path).content == b"whole"
+    assert "call_failed" not in tracking.log.read_text()
 
 
 def test_text_files_are_named_text(http: httpx.Client) -> None:

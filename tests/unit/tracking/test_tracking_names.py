@@ -46,11 +46,23 @@ def test_other_experiment_ids_are_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "location", ["s3://other/x", "file:///etc", "mlflow-artifacts:/a/../b", "mlflow-artifacts:/a#b"]
+    "location",
+    [
+        "/models/x",
+        "file:///etc",
+        "mlflow-artifacts:/a/../b",
+        "s3://b/a#b",
+        "mlflow-artifacts://host/a",
+    ],
 )
-def test_artifacts_go_nowhere_but_into_the_platforms_store(location: str) -> None:
+def test_artifacts_do_not_go_to_a_path_of_a_machine(location: str) -> None:
     with pytest.raises(InvalidInput):
         names.check_artifact_location(location)
+
+
+@pytest.mark.parametrize("location", ["mlflow-artifacts:/teams/north", "s3://bucket/key"])
+def test_artifacts_may_go_to_a_store_that_clients_reach(location: str) -> None:
+    assert names.check_artifact_location(location) == location
 
 
 @pytest.mark.parametrize("run_id", ["", "-a", "a/b", "a" * 257])

@@ -38,6 +38,7 @@ def test_columns_become_points_and_steps_may_be_left_out() -> None:
     ("report", "field"),
     [
         (RunReported(run_id="-"), "run_id"),
+        (RunReported(run_id="r", project="other"), "project"),
         (RunReported(run_id="r", start_time=-1), "start_time"),
         (RunReported(run_id="r", end_time=2**63), "end_time"),
         (
@@ -51,7 +52,7 @@ def test_columns_become_points_and_steps_may_be_left_out() -> None:
 )
 def test_a_report_with_a_bad_field_names_it(report: RunReported, field: str) -> None:
     with pytest.raises(InvalidInput) as caught:
-        check_report(report)
+        check_report(report, project="default")
     assert caught.value.field == field
 
 

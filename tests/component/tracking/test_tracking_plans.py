@@ -1,0 +1,61 @@
+"""The statements of writing and reading runs find their rows by index."""
+
+from __future__ import annotations
+
+from uuid import uuid4
+
+from deploy.local.testing import TestDatabase
+from headrace.runtime import db
+from headrace.runtime.bus import Caller, Tx
+from services.tracking.domain.batches import Batch
+from services.tracking.domain.points import Points
+from services.tracking.domain.search import RUNS, parse_filter, parse_order
+from services.tracking.store import experiments, metrics, runs, search, writes
+
+PROJECT = "default"
+
+
+async def use_a_run(tx: Tx) -> None:
+    """What a training does, a resent batch and a late point included."""
+    run_id = uuid4().hex
+    number = await experiments.ensure_experiment(
+        tx.connection, project=PROJECT, name="planned", now_ms=1
+    )
+    new = writes.NewRun(run_id=run_id, experiment=number, name="n", start_time=1, tags={"a": "b"})
+    await writes.start_run(tx, new, project=PROJECT)
+    points = Points.of([("loss", 0.5, 5, 5), ("auc", 0.5, 5, 5)])
+    batch = Batch(points=points, params={"lr": "1"}, tags={"t": "x"})
+    for again in (batch, batch, Batch(points=Points.of([("loss", 0.25, 4, 4)]))):
+        run = await runs.lock_run(tx.connection, project=PROJECT, run_id=run_id)
+        await writes.write_batch(tx, project=PROJECT, run=run, batch=again)
+    found = await runs.get_run(tx.connection, project=PROJECT, run_id=run_id)
+    assert found.params == {"lr": "1"}
+    assert len(await metrics.history(tx.connection, run_id=run_id, key="loss")) == 2
+    page = await search.search_runs(
+        tx.connection,
+        project=PROJECT,
+        experiments=[number],
+        clauses=parse_filter("metrics.loss > 0 AND params.lr = '1' AND tags.t LIKE 'x%'", RUNS),
+        orders=parse_order(["metrics.auc DESC"], RUNS),
+        stages=["active"],
+        limit=10,
+        offset=0,
+    )
+    assert [one.info.run_id for one in page] == [run_id]
+
+
+async def test_no_statement_reads_a_whole_table(database: TestDatabase) -> None:
+    pool = await db.open_pool(database.url("tracking"), schema="tracking", size=1)
+    packages = (db.BUS_MIGRATIONS, "services.tracking.migrations")
+    await db.migrate(pool, schema="tracking", packages=packages)
+    asked: dict[str, tuple[object, ...]] = {}
+    async with pool.acquire() as connection:
+        with connection.query_logger(lambda record: asked.update({record.query: record.args})):
+            await use_a_run(Tx(connection=connection, caller=Caller.none()))
+        await connection.execute("set enable_seqscan = off")
+        for statement, arguments in asked.items():
+            rows = await connection.fetch(f"explain {statement}", *(arguments or ()))
+            plan = "\n".join(row[0] for row in rows)
+            assert "Seq Scan" not in plan, f"{statement}\n{plan}"
+    assert len(asked) >= 15
+    await pool.close()
