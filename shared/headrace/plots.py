@@ -29,8 +29,8 @@ STYLE: Final = """
 .plot-marker line { stroke: var(--plot-marker, var(--plot-ink)); stroke-width: 1;
   stroke-dasharray: 2 3; }
 .plot-marker text { fill: var(--plot-marker, var(--plot-ink)); font-weight: 600; }
-.plot-target { stroke: var(--plot-target, var(--plot-ink)); stroke-width: 1;
-  stroke-dasharray: 1 3; }
+.plot-target { stroke: var(--plot-target, var(--plot-ink)); stroke-width: 1.5;
+  stroke-dasharray: 1.5 3; }
 .plot-bar { fill: var(--c); }
 .plot-cursor line { stroke: var(--plot-ink); stroke-width: 1; opacity: .5; }
 .plot-cursor circle { stroke: var(--plot-surface, #fff); stroke-width: 2; fill: var(--c); }
