@@ -40,6 +40,12 @@ class Signed(BaseModel):
     comment: str = Field(default="", max_length=2000)
 
 
+class RollBack(Signed):
+    """A rollback; `from_version` is the champion that the person saw."""
+
+    from_version: int = Field(ge=1)
+
+
 def router(*, pages: Pages, boards: Boards, registry: Registry) -> APIRouter:
     """All routes of the console but its static files."""
     routes = APIRouter()
@@ -75,9 +81,14 @@ def router(*, pages: Pages, boards: Boards, registry: Registry) -> APIRouter:
         return JSONResponse(answer)
 
     @routes.post("/api/console/v1/models/{model}/rollback")
-    async def roll_back(request: Request, model: str, signed: Signed) -> Response:
+    async def roll_back(request: Request, model: str, asked: RollBack) -> Response:
         _refuse_other_sites(request)
-        answer = await registry.roll_back(model, requested_by=signed.name, comment=signed.comment)
+        answer = await registry.roll_back(
+            model,
+            from_version=asked.from_version,
+            requested_by=asked.name,
+            comment=asked.comment,
+        )
         return JSONResponse(answer)
 
     return routes

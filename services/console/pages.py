@@ -15,6 +15,7 @@ from services.console import formats, stories
 from services.console.boards import Change, Regions
 from services.console.charts import accuracy_charts, accuracy_curves
 from services.console.domain.alerts import alert_views
+from services.console.domain.champions import rollback_target
 from services.console.domain.runs import runs
 from services.console.domain.turns import Turn, turns, waiting_promotions
 from services.console.health import Health
@@ -55,8 +56,8 @@ class Pages:
     def model_or_default(self, asked: str | None) -> str:
         """The model asked for, else the first known, else no name at all."""
         models = self._live.models
-        if asked and (asked in models or not models):
-            return asked
+        if asked in models:
+            return str(asked)
         return models[0] if models else ""
 
     def page(self, model: str, change: Change) -> str:
@@ -106,6 +107,7 @@ class Pages:
             "model": model,
             "models": self._live.models,
             "promoted": facts.promoted(model),
+            "before": rollback_target(facts.facts("ModelPromoted"), model),
             "deployed": facts.deployed(model),
             "labelled": facts.labelled(model),
             "curves": curves,

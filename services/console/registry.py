@@ -34,13 +34,20 @@ class Registry:
             f"/promotion-requests/{quote(request_id, safe='')}/{verb}", body, chain
         )
 
-    async def roll_back(self, model: str, *, requested_by: str, comment: str) -> dict[str, object]:
-        """Give the champion alias back to the version before."""
-        body = {"alias": "champion", "requested_by": requested_by, "comment": comment}
+    async def roll_back(
+        self, model: str, *, from_version: int, requested_by: str, comment: str
+    ) -> dict[str, object]:
+        """Back to the champion before; Conflict if `from_version` is no longer the champion."""
+        body = {
+            "alias": "champion",
+            "from_version": from_version,
+            "requested_by": requested_by,
+            "comment": comment,
+        }
         return await self._post(f"/models/{quote(model, safe='')}/rollback", body, {})
 
     async def _post(
-        self, path: str, body: Mapping[str, str], headers: Mapping[str, str]
+        self, path: str, body: Mapping[str, object], headers: Mapping[str, str]
     ) -> dict[str, object]:
         try:
             async with httpx.AsyncClient(timeout=10.0) as client:

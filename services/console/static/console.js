@@ -200,11 +200,13 @@ function leave() {
 const dialog = document.getElementById("confirm");
 const part = (name) => document.getElementById(`confirm-${name}`);
 let action = null;
+let extra = {};
 
 document.addEventListener("click", (event) => {
   const button = event.target.closest("button[data-action]");
   if (!button) return;
   action = button.dataset.action;
+  extra = button.dataset.from ? { from_version: Number(button.dataset.from) } : {};
   part("title").textContent = button.dataset.title;
   part("text").textContent = button.dataset.text;
   part("go").textContent = button.dataset.go;
@@ -225,7 +227,7 @@ part("form").addEventListener("submit", async (event) => {
     const answer = await fetch(action, {
       method: "POST",
       headers: { "content-type": "application/json" },
-      body: JSON.stringify({ name, comment: part("comment").value }),
+      body: JSON.stringify({ name, comment: part("comment").value, ...extra }),
     });
     if (!answer.ok) throw new Error((await answer.json().catch(() => ({}))).message ?? `The console said ${answer.status}.`);
     remember(name);

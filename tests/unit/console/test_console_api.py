@@ -145,7 +145,7 @@ async def test_a_decision_without_a_name_is_refused_by_field(client: httpx.Async
 async def test_a_page_of_another_site_cannot_press_the_buttons(client: httpx.AsyncClient) -> None:
     answer = await client.post(
         "/api/console/v1/models/flights/rollback",
-        json={"name": "eve"},
+        json={"name": "eve", "from_version": 2},
         headers={"sec-fetch-site": "cross-site"},
     )
 
