@@ -61,11 +61,16 @@ class Child:
 
 @dataclass(kw_only=True)
 class Nursery:
-    """Keeps one zygote running; `hello` is what it said once it was ready."""
+    """Keeps one zygote running.
+
+    `hello` is what it said: plans, environment and readable paths once it has `loaded` the
+    pipelines; how it starts steps once it is `ready` for them.
+    """
 
     modules: Sequence[str]
     log: Log
     hello: dict[str, Any] = field(default_factory=dict)
+    loaded: asyncio.Event = field(default_factory=asyncio.Event)
     ready: asyncio.Event = field(default_factory=asyncio.Event)
     _control: socket.socket | None = None
     _children: dict[str, Child] = field(default_factory=dict)
@@ -135,9 +140,18 @@ class Nursery:
             self._take(json.loads(packet))
 
     def _take(self, message: Mapping[str, Any]) -> None:
-        if message.get("ready"):
+        if message.get("loaded"):
             self.hello = dict(message)
+            self.loaded.set()
+        elif message.get("ready"):
+            self.hello |= message
             self.ready.set()
+            self.log.info(
+                "ready_for_steps",
+                mode=message["mode"],
+                threads=message["threads"],
+                seconds=message["seconds"],
+            )
         elif "started" in message:
             child = self._children[message["started"]]
             child.pid = message["pid"]

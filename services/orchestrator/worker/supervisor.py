@@ -48,16 +48,10 @@ class Supervisor:
             await self._release_all()
 
     async def _register(self) -> None:
-        await self.around.nursery.ready.wait()
-        hello = self.around.nursery.hello
-        self.log.info(
-            "pipelines_imported",
-            pipelines=[plan["name"] for plan in hello["plans"]],
-            mode=hello["mode"],
-            threads=hello["threads"],
-            seconds=hello["seconds"],
-        )
-        await self.link.hello(self._hello())
+        await self.around.nursery.loaded.wait()
+        hello = self._hello()
+        await self.link.hello(hello)
+        self.log.info("pipelines_registered", pipelines=[plan["name"] for plan in hello.plans])
         self.registered.set()
 
     def _hello(self) -> Hello:
@@ -71,6 +65,8 @@ class Supervisor:
 
     async def _slot(self) -> None:
         while True:
+            # Nothing is claimed that could not be started at once.
+            await self.around.nursery.ready.wait()
             assignment = await self._claim()
             if assignment is not None:
                 await self._attempt(assignment)

@@ -6,7 +6,8 @@ and its children end with it.
 
 Control socket (SOCK_SEQPACKET, one JSON document a packet)
     -> {"start": <id>} with one descriptor: the child's end of its channel
-    <- {"ready": true, "mode": "fork" | "spawn", "threads": [...], "plans": [...], ...}
+    <- {"loaded": true, "plans": [...], "environment": {...}, "readable": [...]}
+    <- {"ready": true, "mode": "fork" | "spawn", "threads": [...], "seconds": ...}
     <- {"started": <id>, "pid": <pid>}      <- {"exited": <id>, "status": <wait status>}
 """
 
@@ -46,35 +47,40 @@ def main(descriptor: int, modules: Sequence[str]) -> None:
     control = socket.socket(fileno=descriptor)
     begun = time.perf_counter()
     pipelines = load(modules)
+    _tell(
+        control,
+        loaded=True,
+        plans=[pipeline.plan().to_json() for pipeline in pipelines],
+        environment=environment(),
+        readable=[str(path) for path in _readable(modules)],
+    )
+    preload(pipelines)
     others = other_threads()
-    mode = "fork" if set(others) <= _HARMLESS_THREADS else "spawn"
-    hello = {
-        "ready": True,
-        "mode": mode,
-        "threads": others,
-        "plans": [pipeline.plan().to_json() for pipeline in pipelines],
-        "environment": environment(),
-        "readable": [str(path) for path in _readable(modules)],
-        "seconds": round(time.perf_counter() - begun, 3),
-    }
-    control.send(json.dumps(hello).encode())
+    forks = set(others) <= _HARMLESS_THREADS
     gc.collect()
     gc.freeze()
-    _Nursery(control, forks=mode == "fork").serve()
+    seconds = round(time.perf_counter() - begun, 3)
+    mode = "fork" if forks else "spawn"
+    _tell(control, ready=True, mode=mode, threads=others, seconds=seconds)
+    _Nursery(control, forks=forks).serve()
 
 
 def load(modules: Sequence[str]) -> list[Pipeline[Any]]:
-    """Import pipeline modules and what their pipelines preload; returns the pipelines."""
+    """Import the modules that define pipelines; returns the pipelines."""
     found: dict[str, Pipeline[Any]] = {}
     for name in modules:
         module = importlib.import_module(name)
         for value in vars(module).values():
             if isinstance(value, Pipeline) and value.body.__module__ == name:
                 found[value.name] = value
-    for pipeline in found.values():
+    return list(found.values())
+
+
+def preload(pipelines: Sequence[Pipeline[Any]]) -> None:
+    """Import what the pipelines want every step to find imported."""
+    for pipeline in pipelines:
         for name in pipeline.preload:
             importlib.import_module(name)
-    return list(found.values())
 
 
 def other_threads() -> list[str]:
@@ -93,6 +99,10 @@ def die_with_parent() -> None:
     """Ask the kernel for SIGKILL when the parent ends; without effect where it cannot."""
     if sys.platform.startswith("linux"):
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _tell(control: socket.socket, **message: Any) -> None:
+    control.send(json.dumps(message).encode())
 
 
 def _readable(modules: Sequence[str]) -> list[Path]:
@@ -131,7 +141,7 @@ class _Nursery:
         pid = self._fork(channel) if self._forks else self._spawn(channel)
         os.close(channel)
         self._children[pid] = name
-        self._tell({"started": name, "pid": pid})
+        _tell(self._control, started=name, pid=pid)
         return True
 
     def _fork(self, channel: int) -> int:
@@ -180,10 +190,7 @@ class _Nursery:
                 return
             name = self._children.pop(pid, None)
             if name is not None:
-                self._tell({"exited": name, "status": status})
-
-    def _tell(self, message: dict[str, Any]) -> None:
-        self._control.send(json.dumps(message).encode())
+                _tell(self._control, exited=name, status=status)
 
 
 if __name__ == "__main__":

@@ -233,9 +233,7 @@ class Workers:
 
 
 @pytest.fixture
-def workers(
-    orchestrator: Orchestrator, bucket: TestBucket, tmp_path: Path
-) -> Iterator[Workers]:
+def workers(orchestrator: Orchestrator, bucket: TestBucket, tmp_path: Path) -> Iterator[Workers]:
     made = Workers(url=orchestrator.url, bucket=bucket, directory=tmp_path)
     yield made
     made.end()
@@ -250,8 +248,6 @@ def published(row: asyncpg.Record) -> Published:
         correlation_id=headers["ce_correlationid"],
         causation_id=headers.get("ce_causationid"),
     )
-
-
 
 
 @pytest.fixture

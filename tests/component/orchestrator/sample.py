@@ -101,9 +101,9 @@ def look(context: StepContext, path: str) -> dict[str, str]:
         "pyarrow": lambda: pa.OSFile(path).read(),
         "memory map": lambda: pa.memory_map(path).read(),
         "subprocess": lambda: subprocess.run(["cat", path], check=True, capture_output=True),
-        "listing": lambda: os.listdir(Path(path).parent),
+        "listing": lambda: list(Path(path).parent.iterdir()),
         "writing": lambda: Path(path).write_bytes(b"changed"),
-        "environment": lambda: _secrets(),
+        "environment": _secrets,
         "scratch": lambda: (context.scratch / "own").write_text("mine"),
     }
     return {name: _outcome(way) for name, way in ways.items()}

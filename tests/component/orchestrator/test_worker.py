@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from headrace.runtime.blobs import Blobs, digest_of
 from tests.component.orchestrator.conftest import Orchestrator, Workers
 from tests.harness.bus import until
