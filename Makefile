@@ -7,6 +7,7 @@ PY := $(VENV)/python
 READY := .venv/.ready
 EVERYDAY := unit contract component property system ui
 COMPILE := $(VENV)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url
+BENCHES = $(subst /,.,$(basename $(wildcard tests/bench/bench_*.py)))
 SUITES = $(wildcard $(addprefix tests/,$(EVERYDAY)))
 
 .PHONY: help
@@ -59,6 +60,7 @@ format: $(READY) ## Format the code and apply safe fixes
 .PHONY: bench
 bench: $(READY) ## Measure every figure of the README
 	@$(PY) -m pytest tests/bench -s -p no:randomly
+	@set -e; for script in $(BENCHES); do $(PY) -m $$script; done
 
 .PHONY: bench-drift
 bench-drift: $(READY) ## Count the shipped drift detectors' alarms on drift-free years
@@ -66,7 +68,7 @@ bench-drift: $(READY) ## Count the shipped drift detectors' alarms on drift-free
 
 .PHONY: proto
 proto: $(READY) ## Generate the protobuf stubs from proto/
-	@deploy/proto.sh
+	@$(PY) proto/generate.py
 
 .PHONY: lock
 lock: $(READY) ## Resolve pyproject.toml anew into the lock files
