@@ -101,12 +101,17 @@ def merge(one: Summary, other: Summary) -> Summary:
 def summarise(columns: Columns, onto: Mapping[str, Summary]) -> dict[str, Summary]:
     """Summaries of the keys that these points touch, on top of what was kept before."""
     touched: dict[str, Summary] = {}
+    points = list(columns.points())  # most keys have few points: Python beats numpy there
     for key, place in columns.by_key():
-        if place.start == place.stop:
+        count = place.stop - place.start
+        if not count:
             continue
-        fresh = summary_of_columns(
-            key, columns.values[place], columns.timestamps[place], columns.steps[place]
-        )
+        if count < _FEW:
+            fresh = reduce(merge, map(summary_of, points[place]))
+        else:
+            fresh = summary_of_columns(
+                key, columns.values[place], columns.timestamps[place], columns.steps[place]
+            )
         touched[key] = merge(onto[key], fresh) if key in onto else fresh
     return touched
 
@@ -118,9 +123,6 @@ def summary_of_columns(
     steps: NDArray[np.int64],
 ) -> Summary:
     """The summary of n >= 1 points of one key; columns of shape (n,)."""
-    if len(values) < _FEW:
-        points = zip(values.tolist(), timestamps.tolist(), steps.tolist(), strict=True)
-        return reduce(merge, (summary_of((key, *point)) for point in points))
     nans = np.isnan(values)
     order = np.lexsort((nans, np.where(nans, 0.0, values), timestamps, steps))
     minimum, minimum_step = _extreme_of(values[~nans], steps[~nans], np.min)

@@ -86,12 +86,10 @@ async def add_model_metrics(connection: Connection, metrics: Sequence[ModelMetri
 def _maybe_repeated(columns: Columns, before: Mapping[str, Summary]) -> list[str]:
     """Keys with a point that is not after everything stored: only those can be repetitions."""
     suspects = []
+    moments = list(zip(columns.steps.tolist(), columns.timestamps.tolist(), strict=True))
     for key, place in columns.by_key():
-        if key not in before:
-            continue
-        last = (before[key].last.step, before[key].last.timestamp)
-        steps, times = columns.steps[place].tolist(), columns.timestamps[place].tolist()
-        if min(zip(steps, times, strict=True)) <= last:
+        last = before[key].last if key in before else None
+        if last is not None and min(moments[place]) <= (last.step, last.timestamp):
             suspects.append(key)
     return suspects
 
