@@ -122,11 +122,24 @@ def split(rows: Rows, *, holdout_days: int = HOLDOUT_DAYS, seed: int = 0) -> tup
 
     InvalidInput when nothing would be left to train on.
     """
+    if len(rows) == 0:
+        raise InvalidInput("there are no rows to train on")
     days = rows.days
-    if len(rows) == 0 or days.min() > days.max() - holdout_days * DAY:
+    first_held_out = _latest_full_day(days) - (holdout_days - 1) * DAY
+    if days.min() >= first_held_out:
         raise InvalidInput(f"{len(rows)} rows do not span more than {holdout_days} event-days")
-    held_out = days > days.max() - holdout_days * DAY
+    held_out = days >= first_held_out
     return _sampled(rows.take(~held_out), seed), rows.take(held_out)
+
+
+def _latest_full_day(days: Moments) -> np.datetime64:
+    """The latest day with at least half of an ordinary day's rows.
+
+    When a day closes in the early morning, some flights of the next one have landed already.
+    """
+    found, rows = np.unique(days, return_counts=True)
+    latest: np.datetime64 = found[rows >= np.median(rows) / 2].max()
+    return latest
 
 
 def fit(rows: Rows, *, seed: int = 0) -> FittedModel:

@@ -135,6 +135,14 @@ def test_hold_out_is_the_latest_whole_days(rows: training.Rows) -> None:
     assert len(np.unique(held_out.days)) == training.HOLDOUT_DAYS
 
 
+def test_a_day_that_has_just_begun_does_not_shorten_the_hold_out(rows: training.Rows) -> None:
+    last = rows.days.max()
+    begun = rows.take((rows.days < last) | (np.cumsum(rows.days == last) <= 3))
+    _, held_out = training.split(begun)
+    assert held_out.days.min() == last - training.HOLDOUT_DAYS * training.DAY
+    assert held_out.days.max() == last
+
+
 def test_beyond_the_limit_older_rows_are_sampled_and_recent_ones_kept(
     rows: training.Rows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
