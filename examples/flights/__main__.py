@@ -1,4 +1,4 @@
-"""`make demo`: a year of real flights through the whole platform, and a report of what came of it."""
+"""`make demo`: a year of real flights through the whole platform, and what came of it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import sys
 import time
 from datetime import date
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
@@ -47,7 +47,7 @@ class Terminal:
         self._task: TaskID | None = None
         self._began = time.monotonic()
 
-    def __enter__(self) -> Terminal:
+    def __enter__(self) -> Self:
         self._progress.start()
         return self
 

@@ -19,8 +19,8 @@ _BUDGET: Final = timedelta(days=1)
 _SHARE_PER_SECOND: Final = 0.06
 """Of the day that is left, this share passes in a second: the day is never used up."""
 
-_JUDGED_BY_HOUR: Final = 9
-"""By this hour of a day the labels that close the day before are in."""
+_LATENESS: Final = timedelta(hours=6)
+"""A day is judged once predictions and labels have passed its end by so much."""
 
 _PATIENCE: Final = 60.0
 
@@ -42,9 +42,9 @@ class EventClock:
         """Whether a retraining is open."""
         return self._watch.retraining(self._model)
 
-    async def reach(self, moment: datetime) -> None:
-        """Return when event time may be `moment`."""
-        await self._judged(moment)
+    async def reach(self, moment: datetime, *, labelled_through: datetime) -> None:
+        """Return when event time may be `moment`; labels up to `labelled_through` are sent."""
+        await self._judged(min(self._now, labelled_through))
         if self.slow():
             self._slow_from = self._slow_from or self._now
             await self._crawl(moment)
@@ -54,10 +54,9 @@ class EventClock:
         self._now = max(self._now, moment)
         self._then = time.monotonic()
 
-    async def _judged(self, moment: datetime) -> None:
-        """Wait until monitoring has judged the day before yesterday's, or yesterday's, flights."""
-        back = 1 if moment.hour >= _JUDGED_BY_HOUR else 2
-        due = moment.date() - timedelta(days=back)
+    async def _judged(self, sent_through: datetime) -> None:
+        """Wait until monitoring has judged every day that it can have judged by now."""
+        due = (sent_through - _LATENESS).date() - timedelta(days=1)
         if due < self._first_day or self._watch.closed_through(self._model) >= due:
             return
         began = time.monotonic()

@@ -34,8 +34,8 @@ class Pace(Protocol):
         """Whether flights are asked one by one now."""
         ...
 
-    async def reach(self, moment: datetime) -> None:
-        """Return when event time may be `moment`."""
+    async def reach(self, moment: datetime, *, labelled_through: datetime) -> None:
+        """Return when event time may be `moment`; labels up to `labelled_through` are sent."""
         ...
 
 
@@ -118,7 +118,7 @@ class Replay:
             if today is not None and question.moment.date() != today:
                 yield today
             today = question.moment.date()
-            await self._pace.reach(question.moment)
+            await self._pace.reach(question.moment, labelled_through=self._labelled_through())
             await self._report_landed(question.moment)
             await self._ask(question)
         await self._answers()
@@ -193,6 +193,12 @@ class Replay:
             await asyncio.wait(self._asking)
             self._asking.clear()
 
+    def _labelled_through(self) -> datetime:
+        """The latest arrival reported so far."""
+        if self._landed == 0:
+            return _moment(self._flights.event_time[0])
+        return _moment(self._flights.observed_at[self._landing[self._landed - 1]])
+
     async def _report_landed(self, moment: datetime) -> None:
         """Labels of the flights that landed by now; each was asked for before it departed."""
         arrival = self._flights.observed_at[self._landing]
@@ -221,8 +227,8 @@ class Steady:
     def slow(self) -> bool:
         return False
 
-    async def reach(self, moment: datetime) -> None:
-        _ = moment
+    async def reach(self, moment: datetime, *, labelled_through: datetime) -> None:
+        _ = moment, labelled_through
 
 
 def _inputs(flights: Flights, rows: slice) -> list[triton.InferInput]:
