@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 import re
-import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, date, datetime
@@ -17,22 +16,14 @@ import orjson
 
 from headrace.events import ModelDeployed, ModelPromoted, PredictionLogged
 from headrace.runtime.bus import Publisher
-from headrace.runtime.service.lifecycle import serve
-from headrace.runtime.telemetry import configure_logs
 from services.console.app import build
 from services.console.settings import Settings
 from tests.harness.bus import until
+from tests.harness.inside import free_port, running
 from tests.harness.recorded import DIGEST, Recorder, emit_drift
 
 NOWHERE = "http://127.0.0.1:9"
 DAY = date(2013, 3, 9)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @asynccontextmanager
@@ -46,22 +37,8 @@ async def console(kafka: str) -> AsyncIterator[httpx.AsyncClient]:
         monitoring_url=NOWHERE,
         serving_url=NOWHERE,
     )
-    stop = asyncio.Event()
-    log = configure_logs(service="console", level="warning")
-    running = asyncio.create_task(serve(build(settings), log=log, stop=stop))
-    address = f"http://127.0.0.1:{settings.http_port}"
-    async with httpx.AsyncClient(base_url=address, timeout=20) as client:
-
-        async def ready() -> bool:
-            try:
-                return (await client.get("/readyz")).status_code == 200
-            except httpx.TransportError:
-                return False
-
-        await until(ready, what="a ready console")
+    async with running(build(settings)) as client:
         yield client
-        stop.set()
-    await asyncio.wait_for(running, 15)
 
 
 async def publish(kafka: str, events: Sequence[Any]) -> None:
