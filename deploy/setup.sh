@@ -40,7 +40,7 @@ if ! .venv/bin/python -c 'import pip' >/dev/null 2>&1; then
     make_venv "$python"
 fi
 
-say "installing requirements.lock"
+say "installing requirements.lock (the first time this takes a minute or two)"
 if ! .venv/bin/uv --version >/dev/null 2>&1; then
     locked uv >.venv/uv.lock
     .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r .venv/uv.lock
