@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from headrace.runtime.telemetry import Metrics, configure_logs
 from services.console.app import Console, service
 from services.console.domain.facts import Fact
 from services.console.settings import Settings
+from tests.harness.inside import free_port
 from tests.harness.recorded import Recorded
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -110,14 +110,6 @@ class Served:
         refreshing = asyncio.create_task(self.console.refresh(LOG))
         await server.serve()
         refreshing.cancel()
-
-
-def free_port() -> int:
-    for port in range(12300, 12400):
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) != 0:
-                return port
-    raise AssertionError("no port is free")
 
 
 def console_on(port: int) -> Served:

@@ -9,6 +9,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from headrace.events import PromotionDecided, PromotionRequested
+from tests.harness.inside import free_port
 from tests.harness.recorded import DIGEST, Recorder, emit_drift, emit_retraining, recorded_year
 from tests.ui.conftest import Served, console_on
 
@@ -207,7 +208,8 @@ def test_models_are_chosen_by_keyboard(served: Served, page: Page) -> None:
 
 
 def test_after_a_restart_the_page_reconnects_and_shows_what_is_now(page: Page) -> None:
-    first = console_on(12401)
+    port = free_port()
+    first = console_on(port)
     first.start()
     first.tell(recorded_year(last=date(2013, 2, 20)))
     page.goto(first.url)
@@ -215,7 +217,7 @@ def test_after_a_restart_the_page_reconnects_and_shows_what_is_now(page: Page) -
     first.stop()
     expect(page.locator("#connection")).to_have_attribute("data-state", "lost")
 
-    second = console_on(12401)
+    second = console_on(port)
     second.start()
     second.tell(recorded_year(last=LAST))
 
