@@ -39,14 +39,8 @@ def _add_models(routes: APIRouter, context: Context) -> None:
     async def all_models() -> dict[str, Any]:
         async with context.reading() as connection:
             found = await models.every(connection, project=context.project)
-            documents = [
-                model_document(
-                    model,
-                    await promotions.policy(connection, project=context.project, model=model.name),
-                )
-                for model in found
-            ]
-        return {"models": documents}
+            policies = await promotions.policies(connection, project=context.project)
+        return {"models": [model_document(model, policies.get(model.name)) for model in found]}
 
     @routes.get("/models/{name}")
     async def one_model(name: Named) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final, Literal
 
@@ -21,7 +21,7 @@ MAX_SEGMENTS: Final = 10_000
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Dataset:
-    """A named dataset; `origin` and `model` are fixed by its first version."""
+    """A named dataset; `origin` is who wrote to it last, `model` whose predictions it holds."""
 
     id: str
     project: str
@@ -97,23 +97,23 @@ def unknown_segments(segments: Sequence[Segment], known: Iterable[str]) -> list[
     return fresh
 
 
-def check_appendable(dataset: Dataset, *, origin: Origin, model: str | None) -> None:
-    """Raises when these segments do not belong here.
+def take_over(dataset: Dataset, *, origin: Origin, model: str | None) -> Dataset:
+    """The dataset as it is once these segments are in.
 
-    A dataset that the platform writes takes no uploads (Conflict), one that people upload takes
-    no labelled segments (Refused), and neither takes another model's predictions (Refused).
+    People may begin a dataset by an upload (history that the platform did not see); from its
+    first labelled segment on it is the platform's and takes no more uploads (Conflict). Neither
+    takes another model's predictions (Refused).
     """
-    if dataset.origin != origin:
-        if origin == "upload":
-            raise Conflict(
-                f"dataset {dataset.name} is written by the platform from logged predictions; "
-                "upload under another name"
-            )
-        raise Refused(f"dataset {dataset.name} is uploaded by people; labelled data do not go in")
+    if origin == "upload" and dataset.origin == "labelled":
+        raise Conflict(
+            f"dataset {dataset.name} is written by the platform from logged predictions; "
+            "upload under another name"
+        )
     if model is not None and dataset.model is not None and dataset.model != model:
         raise Refused(
             f"dataset {dataset.name} holds predictions of model {dataset.model}, not of {model}"
         )
+    return replace(dataset, origin=origin, model=dataset.model or model)
 
 
 def check_upload(segments: Sequence[Segment]) -> None:

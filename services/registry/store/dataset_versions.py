@@ -111,8 +111,10 @@ async def _lock(connection: Connection, arriving: Arriving, now: datetime) -> Da
         model=arriving.model,
         now=now,
     )
-    rules.check_appendable(dataset, origin=arriving.origin, model=arriving.model)
-    return dataset
+    taken = rules.take_over(dataset, origin=arriving.origin, model=arriving.model)
+    if taken != dataset:
+        await datasets.change(connection, dataset=taken)
+    return taken
 
 
 def _later(one: datetime | None, other: datetime | None) -> datetime | None:

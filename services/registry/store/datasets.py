@@ -17,7 +17,7 @@ from services.registry.domain.datasets import Dataset, DatasetVersion, Origin
 
 _VERSION = """
 select d.project, d.name as dataset, v.version, v.digest, v.parent_version, v.rows, v.segments,
-    v.spans, d.origin, d.model, v.labelled_through, v.event_id, v.correlation_id, v.created_at
+    v.spans, v.origin, v.model, v.labelled_through, v.event_id, v.correlation_id, v.created_at
 from dataset_version v join dataset d on d.id = v.dataset_id
 """
 
@@ -47,6 +47,16 @@ async def lock(
     if row is None:  # an upsert always returns its row
         raise NotFound(f"dataset {name} vanished while it was locked")
     return Dataset(**{**row, "id": str(row["id"])})
+
+
+async def change(connection: Connection, *, dataset: Dataset) -> None:
+    """Write down who writes to a locked dataset, and whose predictions it holds."""
+    await connection.execute(
+        "update dataset set origin = $2, model = $3 where id = $1",
+        dataset.id,
+        dataset.origin,
+        dataset.model,
+    )
 
 
 async def add_segments(
@@ -87,8 +97,8 @@ async def add_version(connection: Connection, *, dataset: Dataset, version: Data
     """Store the next version of a locked dataset."""
     await connection.execute(
         "insert into dataset_version (project, dataset_id, version, digest, parent_version, rows,"
-        " segments, spans, labelled_through, event_id, correlation_id, created_at)"
-        " values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+        " segments, spans, origin, model, labelled_through, event_id, correlation_id, created_at)"
+        " values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
         version.project,
         dataset.id,
         version.version,
@@ -97,6 +107,8 @@ async def add_version(connection: Connection, *, dataset: Dataset, version: Data
         version.rows,
         version.segments,
         [ordinal for span in version.spans for ordinal in span],
+        version.origin,
+        version.model,
         version.labelled_through,
         version.event_id,
         version.correlation_id,

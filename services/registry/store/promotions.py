@@ -37,6 +37,20 @@ async def policy(connection: Connection, *, project: str, model: str) -> Policy 
     return None if row is None else Policy(**row)
 
 
+async def policies(connection: Connection, *, project: str) -> dict[str, Policy]:
+    """Every policy that was set, by model."""
+    rows = await connection.fetch(
+        "select model, auto_promote, margins, min_rows from promotion_policy where project = $1",
+        project,
+    )
+    return {
+        row["model"]: Policy(
+            auto_promote=row["auto_promote"], margins=row["margins"], min_rows=row["min_rows"]
+        )
+        for row in rows
+    }
+
+
 async def set_policy(
     connection: Connection,
     *,

@@ -158,6 +158,22 @@ async def test_people_do_not_upload_into_the_platforms_datasets(registry: Regist
     assert response.status_code == 409
 
 
+async def test_the_platform_continues_what_people_began(registry: Registry) -> None:
+    january = await registry.segment(rows=70)
+    begun = await registry.call(
+        "POST", f"{API}/datasets/{NAME}/versions", {"segments": [january.model_dump(mode="json")]}
+    )
+    await registry.handle(written([synthetic(1)], through=2))
+    seen = await registry.call("GET", f"{API}/datasets/{NAME}/versions/latest")
+    assert (seen["version"], seen["origin"], seen["model"]) == (2, "labelled", "flights")
+    assert [one["digest"] for one in seen["segments"]] == [january.digest, synthetic(1).digest]
+    assert seen["digest"] == chain(begun["digest"], [synthetic(1).digest])
+    first = await registry.call("GET", f"{API}/datasets/{NAME}/versions/1")
+    assert (first["origin"], first["model"]) == ("upload", None)
+    events = await registry.events("DatasetVersionCreated")
+    assert [event.data.origin for event in events] == ["upload", "labelled"]
+
+
 async def test_unknown_datasets_and_versions_are_not_found(registry: Registry) -> None:
     await registry.handle(written([synthetic(0)], through=1))
     for path in ("nope/versions/latest", f"{NAME}/versions/2", f"{NAME}/versions/two", "nope"):

@@ -360,6 +360,7 @@ async def test_errors_have_the_codes_and_words_of_mlflow(
         ({"name": "x", "tags": {"a": "b"}}, "parameter 'tags'"),
         ({"name": "x\x00y"}, "parameter 'name'"),
         ([1], "not a JSON object"),
+        ({"name": "x", "description": "y" * 9_000_000}, "larger than"),
     ],
 )
 async def test_broken_requests_name_the_field(registry: Registry, body: object, words: str) -> None:

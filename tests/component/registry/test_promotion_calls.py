@@ -343,3 +343,17 @@ async def test_evidence_with_a_nul_is_refused(registry: Registry) -> None:
         {"requested_by": "x", "evidence": evidence(dataset, champion=None, reasons=["a\x00"])},
     )
     assert response.status_code == 400
+
+
+async def test_the_models_are_listed_with_champion_and_policy(registry: Registry) -> None:
+    await registry.model("buses")
+    await registry.model("flights")
+    await registry.version("flights")
+    await registry.promote("flights", 1)
+    policy = {"auto_promote": False, "margins": {"log_loss": 0.01}, "min_rows": 10}
+    await registry.call("PUT", f"{API}/models/flights/policy", policy)
+    buses, flights = (await registry.call("GET", f"{API}/models"))["models"]
+    assert (buses["champion"], buses["policy"]["set"]) == (None, False)
+    assert (flights["champion"], flights["latest_version"]) == (1, 1)
+    assert flights["policy"] == {**policy, "set": True}
+    assert await registry.call("GET", f"{API}/models/flights") == flights

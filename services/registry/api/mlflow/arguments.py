@@ -10,6 +10,7 @@ from starlette.requests import Request
 
 from headrace.errors import InvalidInput
 
+_MAX_BODY: Final = 8 * 1024 * 1024
 _HINT: Final = " See the API docs for more information about request parameters."
 
 
@@ -24,7 +25,7 @@ class Arguments:
         if request.method == "GET":
             query = request.query_params
             return cls({key: query.getlist(key) for key in query})
-        return cls(_body(await request.body()))
+        return cls(_fields(await _body(request)))
 
     def has(self, name: str) -> bool:
         return self._fields.get(name) is not None
@@ -104,7 +105,16 @@ class Arguments:
         return value
 
 
-def _body(raw: bytes) -> dict[str, Any]:
+async def _body(request: Request) -> bytes:
+    raw = bytearray()
+    async for chunk in request.stream():
+        raw += chunk
+        if len(raw) > _MAX_BODY:
+            raise InvalidInput(f"The request body is larger than {_MAX_BODY} bytes.", field="body")
+    return bytes(raw)
+
+
+def _fields(raw: bytes) -> dict[str, Any]:
     if not raw.strip():
         return {}
     try:
