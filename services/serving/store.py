@@ -152,7 +152,11 @@ async def finish_flip(
         swap_ms,
         at,
     )
-    return _deployment(row) if row else None
+    if row is None:
+        return None
+    done = _deployment(row)
+    await _drop_overtaken(connection, done)
+    return done
 
 
 async def note_deployed_event(connection: Connection, number: int, event_id: str) -> None:
@@ -175,6 +179,8 @@ async def fail(connection: Connection, deployment: Deployment, *, reason: str) -
     )
     if row is None:
         return False
+    if deployment.order.kind == "deploy":
+        await _drop_overtaken(connection, deployment)
     await connection.execute(
         "delete from champion where deployment=$1 and pinned is null", deployment.number
     )
@@ -223,6 +229,19 @@ async def models(connection: Connection, *, project: str) -> Sequence[str]:
         "select distinct model from deployment where project=$1 order by model", project
     )
     return [row["model"] for row in rows]
+
+
+async def _drop_overtaken(connection: Connection, deployment: Deployment) -> None:
+    """A version that was deployed, or could not be, need not be warmed for it any more."""
+    order = deployment.order
+    await connection.execute(
+        f"update deployment set state='dropped', finished_at=now() where {_MODEL}"  # noqa: S608
+        " and kind='warm' and state='open' and version=$3 and number < $4",
+        order.project,
+        order.model,
+        order.version,
+        deployment.number,
+    )
 
 
 async def _champion(connection: Connection, row: asyncpg.Record) -> Champion:

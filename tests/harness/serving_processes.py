@@ -39,7 +39,7 @@ class Process:
 
     def __init__(self, *, arguments: list[str], env: dict[str, str], url: str, log: Path) -> None:
         self._arguments = arguments
-        self._env = env
+        self.env = env
         self.url = url
         self.log = log
         self._process: subprocess.Popen[bytes] | None = None
@@ -50,7 +50,7 @@ class Process:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "services.serving", *self._arguments],
                 cwd=CHECKOUT,
-                env=self._env,
+                env=self.env,
                 stdout=log,
                 stderr=log,
             )
@@ -150,15 +150,23 @@ class Serving:
         )
 
     async def promote(
-        self, model: str, version: int, files: list[FileRef], *, turn: str | None = None
+        self,
+        model: str,
+        version: int,
+        files: list[FileRef],
+        *,
+        turn: str | None = None,
+        alias: str = "champion",
+        project: str | None = None,
     ) -> tuple[str, str]:
         """ModelPromoted, as the registry emits it; returns its event id and correlation id."""
         turn = turn or f"turn-{uuid4().hex}"
         event = await self.publisher.emit(
             ModelPromoted(
-                project=self.project,
+                project=project or self.project,
                 model=model,
                 version=version,
+                alias=alias,
                 cause="promotion",
                 digest="sha256:" + "0" * 64,
                 files=files,
@@ -253,6 +261,33 @@ async def serving_processes(
             finally:
                 serving.worker.stop()
                 serving.control.stop()
+
+
+@dataclass(frozen=True, kw_only=True)
+class SecondWorker:
+    """Another worker of the same control process."""
+
+    process: Process
+    grpc: str
+
+
+@asynccontextmanager
+async def second_worker(serving: Serving) -> AsyncIterator[SecondWorker]:
+    """One more worker, ready, on ports of its own."""
+    http_port, grpc_port = _free_ports(2)
+    env = serving.worker.env | {
+        "HEADRACE_SERVING_INSTANCE": "1",
+        "HEADRACE_SERVING_WORKER_HTTP_PORT": str(http_port),
+        "HEADRACE_SERVING_GRPC_PORT": str(grpc_port),
+    }
+    log = serving.worker.log.with_name("worker-1.log")
+    process = _process(["worker"], env, http_port, log)
+    process.start()
+    try:
+        await process.wait_ready()
+        yield SecondWorker(process=process, grpc=f"127.0.0.1:{grpc_port}")
+    finally:
+        process.stop()
 
 
 def _process(arguments: list[str], env: dict[str, str], port: int, log: Path) -> Process:

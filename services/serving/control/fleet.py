@@ -96,6 +96,8 @@ class Fleet:
         )
 
     def _drop_silent(self, revision: int) -> None:
+        if not self._members:
+            self._log.warning("no_worker_is_connected", revision=revision)
         for worker, member in list(self._members.items()):
             if member.status is None or member.status.revision < revision:
                 self._log.error("worker_does_not_answer", worker=worker, revision=revision)

@@ -74,12 +74,32 @@ class LogIntake:
                 await publisher.emit_many([received.record for received in batch])
                 break
             except (KafkaError, OSError) as why:
-                # The batch stays in hand: its rows are in no other memory but the worker's.
+                # The batch stays in hand: nobody but the worker and we have its rows.
                 self._log.warning("prediction_log_waits", reason=repr(why))
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
+            except ValueError as why:
+                # A worker bounds its records below what Kafka takes; one that does not must not
+                # keep the others from being published.
+                batch = await self._without_refused(publisher, batch, why)
+                break
         for received in batch:
             record = received.record
             self._rows.labels(record.model, str(record.version)).inc(len(record.prediction_ids))
             if not received.writer.is_closing():
                 received.writer.write(frame(Kind.PUBLISHED, numbered(received.number)))
+
+    async def _without_refused(
+        self, publisher: Publisher, batch: list[_Received], why: ValueError
+    ) -> list[_Received]:
+        """Publish what can be published of a batch, and say what cannot."""
+        published = []
+        for received in batch:
+            try:
+                await publisher.emit(received.record)
+            except ValueError:
+                rows = len(received.record.prediction_ids)
+                self._log.error("predictions_not_published", rows=rows, reason=str(why))
+            else:
+                published.append(received)
+        return published

@@ -13,8 +13,7 @@ from services.serving.worker.tensors import split_rows
 
 MAX_ROWS: Final = 4096
 MAX_BYTES: Final = 512 * 1024
-"""Of one record: the producer's batches end at 1 MiB, and ids and times come on top."""
-_ROW_OVERHEAD: Final = 48
+"""Of one record; the producer's batches end at 1 MiB."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,7 +40,7 @@ def pack(entries: Sequence[Answered], *, project: str, now_us: int, dropped_rows
     lost_rows = lost_bytes = 0
     for entry in entries:
         for piece in _pieces(entry):
-            if piece.size > MAX_BYTES:
+            if piece.weight > MAX_BYTES:
                 lost_rows += piece.rows
                 lost_bytes += piece.size
             else:
@@ -65,8 +64,7 @@ def _group(entry: Answered) -> object:
 
 def _pieces(entry: Answered) -> Iterator[Answered]:
     """The request, or halves of it until each fits a record or is a single row."""
-    weight = entry.size + entry.rows * _ROW_OVERHEAD
-    if entry.rows == 1 or (weight <= MAX_BYTES and entry.rows <= MAX_ROWS):
+    if entry.rows == 1 or (entry.weight <= MAX_BYTES and entry.rows <= MAX_ROWS):
         yield entry
         return
     for half in _halves(entry):
@@ -111,13 +109,12 @@ def _chunks(entries: Sequence[Answered]) -> Iterator[list[Answered]]:
     chunk: list[Answered] = []
     rows = weight = 0
     for entry in entries:
-        more = entry.size + entry.rows * _ROW_OVERHEAD
-        if chunk and (rows + entry.rows > MAX_ROWS or weight + more > MAX_BYTES):
+        if chunk and (rows + entry.rows > MAX_ROWS or weight + entry.weight > MAX_BYTES):
             yield chunk
             chunk, rows, weight = [], 0, 0
         chunk.append(entry)
         rows += entry.rows
-        weight += more
+        weight += entry.weight
     if chunk:
         yield chunk
 

@@ -97,7 +97,8 @@ class Dispatcher:
         ]
         request_id = request.id or new_id()
         now_us = time.time_ns() // 1000
-        self._log.add(_answered(model, request_id, at_us or now_us, rows, raws, outputs))
+        happened_us = now_us if at_us is None else at_us
+        self._log.add(_answered(model, request_id, happened_us, rows, raws, outputs))
         if reign is not None and reign.first is None:
             first = FirstAnswer(prediction_id=f"{request_id}/0", served_at_us=now_us)
             if reign.note_first(first):

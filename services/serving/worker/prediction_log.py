@@ -10,8 +10,11 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from services.serving.worker.model import Model
+
+_ROW_BYTES: Final = 32
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,6 +38,11 @@ class Answered:
     def size(self) -> int:
         """Bytes of its tensors."""
         return sum(map(len, self.inputs)) + sum(map(len, self.outputs))
+
+    @property
+    def weight(self) -> int:
+        """Bytes in a record, at most: tensors, and an id and a time for each row."""
+        return self.size + self.rows * (len(self.request_id.encode()) + _ROW_BYTES)
 
 
 class PredictionLog:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 import httpx
 import pytest
@@ -11,7 +12,7 @@ import tritonclient.grpc.aio as triton
 from headrace.events import DeploymentFailed, FirstAnswerServed, ModelDeployed
 from tests.harness import onnx_models
 from tests.harness.bus import until
-from tests.harness.serving_processes import Serving, ask
+from tests.harness.serving_processes import Serving, ask, second_worker
 
 
 async def test_promoted_model_answers_and_its_first_answer_is_told(
@@ -138,6 +139,32 @@ async def test_swap_under_load_fails_no_request_and_never_goes_back(
         assert len(answers) > 20
 
 
+async def test_every_worker_flips_before_the_deployment_is_told(
+    serving: Serving, model: str
+) -> None:
+    async with second_worker(serving) as other:
+        for version in (1, 2):
+            files = await serving.upload(onnx_models.constant(float(version)))
+            await serving.promote(model, version, files)
+            await serving.heard(ModelDeployed, partial(_is, model, version))
+            for url in (serving.grpc, other.grpc):
+                async with triton.InferenceServerClient(url) as client:
+                    assert await ask(client, model) == float(version)
+        other.process.kill()
+        await serving.deploy(model, 3, onnx_models.constant(3.0))
+        await serving.heard(ModelDeployed, partial(_is, model, 3))
+
+
+async def test_other_aliases_and_projects_are_left_alone(serving: Serving, model: str) -> None:
+    files = await serving.upload(onnx_models.constant(1.0))
+    await serving.promote(model, 1, files, alias="challenger")
+    await serving.promote(model, 2, files, project="another")
+    await serving.deploy(model, 3, onnx_models.constant(3.0))
+    async with httpx.AsyncClient(base_url=serving.control.url) as http:
+        one = (await http.get(f"/api/serving/v1/models/{model}")).json()
+    assert [each["version"] for each in one["deployments"]] == [3]
+
+
 async def test_two_models_do_not_touch_each_other(serving: Serving, model: str) -> None:
     other = f"{model}-other"
     await serving.deploy(model, 1, onnx_models.constant(1.0))
@@ -162,6 +189,10 @@ async def test_rest_shows_models_and_their_history(serving: Serving, model: str)
         metrics = (await http.get("/metrics")).text
         assert f'deployed_model_version{{model="{model}"}} 1.0' in metrics
         assert "connected_workers 1.0" in metrics
+
+
+def _is(model: str, version: int, data: ModelDeployed) -> bool:
+    return data.model == model and data.version == version
 
 
 async def _has_loaded(serving: Serving, model: str, versions: list[int]) -> bool:

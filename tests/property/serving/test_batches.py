@@ -90,7 +90,7 @@ def _rows(record: PredictionLogged) -> list[Row]:
 
 
 @settings(max_examples=200)
-@given(st.lists(answers(), max_size=12), st.integers(1, 20), st.integers(60, 2000))
+@given(st.lists(answers(), max_size=12), st.integers(1, 20), st.integers(100, 4000))
 def test_every_row_is_logged_once_in_order_or_counted_as_lost(
     made: list[tuple[Answered, list[Row]]], max_rows: int, max_bytes: int
 ) -> None:
@@ -101,6 +101,7 @@ def test_every_row_is_logged_once_in_order_or_counted_as_lost(
         record = PredictionLogged.FromString(batch.data)
         rows = _rows(record)
         assert 1 <= len(rows) == batch.rows <= max_rows
+        assert sum(map(len, record.prediction_ids)) + batch.size <= max_bytes
         assert len(record.event_times_us) == len(rows)
         assert record.dropped_rows == 5 + shipment.lost_rows
         logged[record.model, record.version, record.inputs[1].shape[1]] += rows

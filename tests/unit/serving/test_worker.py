@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from onnx import TensorProto, helper
 from headrace.errors import Refused
 from headrace.rpc.inference import open_inference_pb2 as oip
 from services.serving.link.messages import Assignment, ModelAssignment, VersionFiles
+from services.serving.worker.batches import pack
 from services.serving.worker.failure import Failure
 from services.serving.worker.loading import Outcome, make_so
 from services.serving.worker.model import Model, load
@@ -196,3 +198,21 @@ def _answered(model: Model, *, rows: int) -> Answered:
         input_shapes=[(rows, 4)],
         output_shapes=[(rows,)],
     )
+
+
+def test_rows_with_long_ids_fit_the_producers_batches(tmp_path: Path) -> None:
+    model = data_plane(tmp_path).load("m", 1, onnx_models.constant(1.0))
+    entry = replace(_answered(model, rows=4096), request_id="\N{SNOWMAN}" * 256)
+    shipment = pack([entry], project="p", now_us=1, dropped_rows=0)
+    assert sum(batch.rows for batch in shipment.batches) == 4096
+    assert max(len(batch.data) for batch in shipment.batches) < 900 * 1024
+
+
+def test_event_time_zero_is_a_time(tmp_path: Path) -> None:
+    plane = data_plane(tmp_path)
+    plane.answer_with({"m": plane.load("m", 1, onnx_models.constant(1.0))})
+    request = oip.ModelInferRequest(model_name="m", raw_input_contents=[b"\0" * 16])
+    request.inputs.add(name="x", datatype="FP32", shape=[1, 4])
+    request.parameters["event_time_us"].int64_param = 0
+    plane.dispatcher.infer(request.SerializeToString())
+    assert [entry.event_time_us for entry in plane.log.take()] == [0]

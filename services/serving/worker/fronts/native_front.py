@@ -1,4 +1,4 @@
-"""The fast front-end: HTTP/2 and gRPC framing run in Rust, Python sees bytes in batches.
+"""The fast front-end: HTTP/2 and gRPC framing run in Rust, Python sees bytes.
 
 It takes no TLS (that is the front door's) and no streaming calls.
 """
@@ -15,8 +15,8 @@ from pygrpc_native import EVENT_CALL, NativeGrpcFront
 from services.serving.worker.dispatch import Call
 from services.serving.worker.failure import Code, Failure
 
-_BATCH: Final = 16
-"""Calls that one thread takes at a time: behind a slow one the others of its batch wait."""
+_AT_ONCE: Final = 1
+"""Calls that one thread takes at a time: more would wait behind a slow one, and save nothing."""
 _POLL_MS: Final = 200
 
 
@@ -69,7 +69,7 @@ class NativeFront:
                 thread.join(1)
 
     def _serve(self, number: int) -> None:
-        while (events := self._front.recv_batch(_BATCH, _POLL_MS)) is not None:
+        while (events := self._front.recv_batch(_AT_ONCE, _POLL_MS)) is not None:
             self._busy.add(number)
             for kind, call_id, method, payload, _ in events:
                 if kind == EVENT_CALL and payload is not None:
