@@ -152,11 +152,13 @@ class Stack:
 
     def stop(self) -> None:
         """Stop everything, the last started first."""
-        for group in (("front",), self.options.services, BACKENDS):
-            present = [self._processes[name] for name in group if name in self._processes]
-            self._together([process.stop for process in present])
-        self.leftovers.end()
-        self._release_lock()
+        try:
+            for group in (("front",), self.options.services, BACKENDS):
+                present = [self._processes[name] for name in group if name in self._processes]
+                self._together([process.stop for process in present])
+        finally:
+            self.leftovers.end()
+            self._release_lock()
 
     def remove(self) -> None:
         """Stop what runs and delete the stack's data."""
