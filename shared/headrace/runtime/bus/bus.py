@@ -114,7 +114,7 @@ class Bus:
         for consumer in self.consumers:
             if consumer.out_of_log:
                 reasons.append(f"{consumer.group}: stored offset outside the log")
-            if consumer.paused:
+            if consumer.gate.closed:
                 reasons.append(f"{consumer.group}: paused by an operator")
             elif consumer.last_poll is None or now - consumer.last_poll > _STALLED_SECONDS:
                 reasons.append(f"{consumer.group}: no poll for {_STALLED_SECONDS:.0f} s")

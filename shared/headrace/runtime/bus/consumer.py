@@ -23,6 +23,7 @@ from headrace.errors import Permanent
 from headrace.events.topics import GROUPS
 from headrace.runtime.bus import offsets
 from headrace.runtime.bus.effects import Batch, Effects, Fenced
+from headrace.runtime.bus.gate import Gate
 from headrace.runtime.bus.model import Subscription
 from headrace.runtime.telemetry import Log, Metrics
 
@@ -55,8 +56,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
         self._effects = Effects(subscription=subscription, pool=pool, metrics=metrics, log=log)
         self._held: dict[TopicPartition, int] = {}
         self._generation = 0
-        self._going = asyncio.Event()
-        self._going.set()
+        self.gate = Gate()
         self.last_poll: float | None = None
         self.out_of_log: str | None = None
         self._subscriber = broker.subscriber(
@@ -73,19 +73,6 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
             batch=True,
         )
 
-    @property
-    def paused(self) -> bool:
-        """Whether a person stopped this consumer."""
-        return not self._going.is_set()
-
-    def pause(self) -> None:
-        """Take no more records until `resume`; what is in hand is finished."""
-        self._going.clear()
-
-    def resume(self) -> None:
-        """Take records again."""
-        self._going.set()
-
     async def on_partitions_revoked(self, revoked: object) -> None:  # noqa: ARG002
         self._generation += 1
         self._held.clear()
@@ -99,7 +86,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
         failures = 0
         while True:
             try:
-                await self._going.wait()
+                await self.gate.passed()
                 await self._turn()
                 failures = 0
             except (KafkaError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as why:

@@ -13,6 +13,7 @@ from headrace.errors import UndecodableEvent
 from headrace.events.contracts import by_type
 from headrace.events.topics import Topic
 from headrace.runtime.bus.decode import envelope_of, event_of
+from headrace.runtime.bus.gate import Gate
 from headrace.runtime.bus.model import Event
 from headrace.runtime.telemetry import Log
 
@@ -43,22 +44,8 @@ class Tail:
         self._start = start
         self._next: dict[TopicPartition, int] = {}
         self._ends: dict[TopicPartition, int] = {}
-        self._going = asyncio.Event()
-        self._going.set()
+        self.gate = Gate()
         self.caught_up = asyncio.Event()
-
-    @property
-    def paused(self) -> bool:
-        """Whether a person stopped this reader."""
-        return not self._going.is_set()
-
-    def pause(self) -> None:
-        """Read no more until `resume`."""
-        self._going.clear()
-
-    def resume(self) -> None:
-        """Read on."""
-        self._going.set()
 
     async def run(self) -> None:
         """Read until cancelled."""
@@ -94,7 +81,7 @@ class Tail:
     async def _read(self, client: AIOKafkaConsumer) -> None:
         types = frozenset(by_type())
         while True:
-            await self._going.wait()
+            await self.gate.passed()
             fetched = await client.getmany(timeout_ms=_POLL_MS, max_records=2000)
             for place, records in fetched.items():
                 for record in records:

@@ -90,7 +90,10 @@ def _add_operations(
             raise InvalidInput(f"verb: expected pause or resume, got {verb!r}", field="verb")
         readers = [*(resources.maybe_bus.consumers if resources.maybe_bus else ()), *tails]
         for reader in readers:
-            reader.pause() if verb == "pause" else reader.resume()
+            if verb == "pause":
+                await reader.gate.close()
+            else:
+                reader.gate.open()
         return JSONResponse({"consumers": len(readers), "paused": verb == "pause"})
 
 
