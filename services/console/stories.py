@@ -55,7 +55,9 @@ def evidence(found: Evidence) -> str:
 def gate(found: GateEvidence) -> str:
     """Both models on the gate's rows, metric by metric."""
     return ", ".join(
-        f"{metric(pair.metric)} {figure(pair.champion)} → {figure(pair.challenger)}"
+        f"{metric(pair.metric)} "
+        + (f"{figure(pair.champion)} → " if pair.champion is not None else "")
+        + figure(pair.challenger)
         for pair in found.metrics
     )
 
@@ -85,14 +87,20 @@ def origin(turn: Turn) -> str:
     drift = turn.drift
     if drift:
         return f"{words(drift.kind)} drift of v{drift.version}"
-    who = requested_by(turn)
-    by = f" by {who}" if who else ""
+    asked = requested_by(turn)
+    by = f" by {person(asked)}" if asked else ""
     return {
         "drift": "drift",
         "run": f"pipeline run asked{by}",
         "promotion": f"promotion asked{by}",
         "rollback": "rollback by hand",
     }[turn.kind]
+
+
+def person(name: str) -> str:
+    """Who asked: a pipeline run signs as `pipeline/<name>/<run id>`, people as they like."""
+    kind, _, rest = name.partition("/")
+    return f"pipeline {rest.partition('/')[0]}" if kind == "pipeline" and rest else name
 
 
 def stage_text(stage: Stage, turn: Turn) -> str:
@@ -135,7 +143,7 @@ def _running(turn: Turn) -> str:
 def _promotion(data: PromotionDecided) -> str:
     if data.outcome == "waiting":
         return data.reason or "waits for approval"
-    by = "automatically" if data.automatic else f"by {data.approver or 'a person'}"
+    by = "automatically" if data.automatic else f"by {person(data.approver or 'a person')}"
     found = f": {gate(data.evidence)}" if data.evidence else ""
     reason = f" ({data.reason})" if data.outcome == "rejected" and data.reason else ""
     return f"{data.outcome} {by}{found}{reason}"
@@ -180,7 +188,9 @@ _TELLERS: Final[Mapping[type[EventData], Callable[[Any], str]]] = {
     ModelVersionCreated: lambda data: (
         f"v{data.version}{f' from run {short(data.run_id)}' if data.run_id else ''}"
     ),
-    PromotionRequested: lambda data: f"v{data.version} to {data.alias} by {data.requested_by}",
+    PromotionRequested: lambda data: (
+        f"v{data.version} to {data.alias} by {person(data.requested_by)}"
+    ),
     PromotionDecided: _promotion,
     ModelPromoted: _promoted,
     ModelDeployed: _deployed,

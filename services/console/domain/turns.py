@@ -210,7 +210,9 @@ def requested_by(turn: Turn) -> str | None:
     """Who asked for it, if a person or a program did."""
     run = turn.stage("run").last(PipelineRunRequested)
     promotion = turn.stage("promotion").last(PromotionRequested)
-    return run.requested_by if run else promotion.requested_by if promotion else None
+    if turn.kind == "promotion":
+        return promotion.requested_by if promotion else None
+    return run.requested_by if run else None
 
 
 def waiting_promotions(found: Iterable[Turn]) -> tuple[tuple[Turn, Fact], ...]:

@@ -319,3 +319,16 @@ def test_rollbacks_lead_back_one_promotion_at_a_time(recorder: Recorder) -> None
     assert moved(2, "rollback") == 1
     assert moved(1, "rollback") is None
     assert moved(3) == 1
+
+
+@pytest.mark.parametrize(
+    ("signed", "shown"),
+    [
+        ("pipeline/flights/01a20967-4e38", "pipeline flights"),
+        ("ada", "ada"),
+        ("pipeline", "pipeline"),
+        ("team/ops", "team/ops"),
+    ],
+)
+def test_a_pipeline_run_signs_with_its_name(signed: str, shown: str) -> None:
+    assert stories.person(signed) == shown
