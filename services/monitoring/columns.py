@@ -69,15 +69,17 @@ class Predictions:
 
 def decode(message: PredictionLogged) -> Predictions:
     """A micro-batch as columns. Raises InvalidInput naming the field that does not fit."""
-    if not 1 <= len(message.model) <= _MAX_NAME:
-        raise InvalidInput("model: expected 1 to 250 characters", field="model")
+    if not _is_name(message.model):
+        raise InvalidInput("model: expected 1 to 250 characters, no NUL", field="model")
     if message.version < 1:
         raise InvalidInput(f"version: expected 1 or more, got {message.version}", field="version")
     ids = list(message.prediction_ids)
     if not ids:
         raise InvalidInput("prediction_ids: the batch has no rows", field="prediction_ids")
-    if not all(0 < len(name) <= _MAX_NAME for name in ids):
-        raise InvalidInput("prediction_ids: expected 1 to 250 characters", field="prediction_ids")
+    if not all(map(_is_name, ids)):
+        raise InvalidInput(
+            "prediction_ids: expected 1 to 250 characters, no NUL", field="prediction_ids"
+        )
     return Predictions(
         model=message.model,
         version=message.version,
@@ -97,6 +99,10 @@ def flat(inputs: Mapping[str, Array]) -> dict[str, Array]:
         else:
             columns.update({f"{name}[{i}]": values[:, i] for i in range(values.shape[1])})
     return columns
+
+
+def _is_name(text: str) -> bool:
+    return 0 < len(text) <= _MAX_NAME and "\x00" not in text
 
 
 def _event_times(message: PredictionLogged, rows: int) -> IntArray:

@@ -27,28 +27,47 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Watermark:
+    """How far a stream has come: `through_us`, None before its first row.
+
+    Rows that are far from it (another clock, a client that gave no event time) do not move it;
+    `strays` such rows came one after another, the latest of them at `stray_us`.
+    """
+
+    through_us: int | None = None
+    strays: int = 0
+    stray_us: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Placed:
     """Where the rows of one batch stand in their stream.
 
     `open_days`: the first day that the rows before it had not yet closed. `late`: its own day
     was closed by then. `too_old`: so far behind that the stream's memory of it may be gone.
-    `through`: the watermark after the batch.
+    `watermark`: as it is after the batch.
     """
 
     days: IntArray
     open_days: IntArray
     late: BoolArray
     too_old: BoolArray
-    through: int
+    watermark: Watermark
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Calendar:
-    """How event time is cut into days, and when a day is over."""
+    """How event time is cut into days, and when a day is over.
+
+    A row further than `largest_step` from the watermark moves it only when `step_rows` such
+    rows have come in succession, so that one wrong clock does not close all days.
+    """
 
     starts_at_hour: int = 0
     lateness: timedelta = timedelta(hours=6)
     horizon_days: int = 14
+    largest_step: timedelta = timedelta(days=45)
+    step_rows: int = 100
 
     def days_of(self, times_us: IntArray) -> IntArray:
         """The event-day of each time."""
@@ -71,21 +90,64 @@ class Calendar:
         shifted = through_us - self._lateness_us - self.starts_at_hour * HOUR_US
         return max(EARLIEST_DAY, shifted // DAY_US)
 
-    def place(self, times_us: IntArray, *, before: int | None) -> Placed:
-        """Place a batch of rows, in stream order, behind a watermark (`None`: the beginning)."""
-        start = BEFORE_ALL_US if before is None else before
-        reached = np.maximum.accumulate(np.concatenate(([start], times_us)))
-        running = reached[:-1]
+    def place(self, times_us: IntArray, *, after: Watermark, may_step_back: bool) -> Placed:
+        """Place a batch of rows, in stream order, behind a watermark.
+
+        `may_step_back`: nothing was closed yet, so the stream may still turn out to be far
+        behind its first rows.
+        """
+        running, strays, watermark = self._run(times_us, after, may_step_back=may_step_back)
         days = self.days_of(times_us)
         shifted = running - self._lateness_us - self.starts_at_hour * HOUR_US
         open_days = np.maximum(EARLIEST_DAY, shifted // DAY_US)
+        open_days = np.where(strays, np.minimum(open_days, days), open_days)
         return Placed(
             days=days,
             open_days=open_days,
             late=days < open_days,
-            too_old=days < self.days_of(running) - self.horizon_days,
-            through=int(reached[-1]),
+            too_old=(days < self.days_of(running) - self.horizon_days) & ~strays,
+            watermark=watermark,
         )
+
+    def _run(
+        self, times_us: IntArray, after: Watermark, *, may_step_back: bool
+    ) -> tuple[IntArray, BoolArray, Watermark]:
+        """The watermark before each row, which rows are strays, and the watermark at the end."""
+        start = after.through_us
+        first = int(times_us[0]) if start is None else start
+        reached = np.maximum.accumulate(np.concatenate(([first], times_us)))
+        step = self.largest_step // timedelta(microseconds=1)
+        far = times_us > reached[:-1] + step
+        if may_step_back:
+            far |= times_us < reached[:-1] - step
+        if far.any():
+            return self._run_with_strays(times_us, after, step, may_step_back=may_step_back)
+        running = reached[:-1].copy()
+        if start is None:
+            running[0] = BEFORE_ALL_US
+        return running, far, Watermark(through_us=int(reached[-1]))
+
+    def _run_with_strays(
+        self, times_us: IntArray, after: Watermark, step: int, *, may_step_back: bool
+    ) -> tuple[IntArray, BoolArray, Watermark]:
+        running = np.full(len(times_us), BEFORE_ALL_US, dtype=np.int64)
+        strays = np.zeros(len(times_us), dtype=np.bool_)
+        through, count, latest = after.through_us, after.strays, after.stray_us
+        for row, time in enumerate(times_us.tolist()):
+            if through is None:
+                through = time
+                continue
+            running[row] = through
+            if time > through + step or (may_step_back and time < through - step):
+                strays[row] = True
+                together = count > 0 and abs(time - latest) <= step
+                count, latest = (count + 1, max(latest, time)) if together else (1, time)
+                if count >= self.step_rows:
+                    through, count = latest, 0
+            else:
+                through, count = max(through, time), 0
+        ended = Watermark(through_us=through, strays=count, stray_us=latest if count else 0)
+        return running, strays, ended
 
     @property
     def _lateness_us(self) -> int:

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from services.monitoring.columns import Array, FloatArray, Predictions
@@ -57,12 +56,31 @@ class SegmentFile:
 
 def segment_files(batches: Mapping[int, Predictions], rows: LabelledRows) -> list[SegmentFile]:
     """The files of one day, in an order that depends on the rows alone."""
-    by_schema: dict[tuple[tuple[str, str], ...], list[pa.Table]] = defaultdict(list)
+    groups: dict[_Layout, list[_Part]] = defaultdict(list)
     for batch_id, at in _by_batch(rows):
-        table = _table(batches[batch_id], rows, at)
-        schema = tuple((field.name, str(field.type)) for field in table.schema)
-        by_schema[schema].append(table)
-    return [_file(by_schema[schema]) for schema in sorted(by_schema)]
+        batch = batches[batch_id]
+        groups[_layout(batch)].append(_Part(batch=batch, rows=rows.row_numbers[at], at=at))
+    return [_file(groups[layout], rows) for layout in sorted(groups)]
+
+
+_Layout = tuple[tuple[str, str, int], ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Part:
+    """Labelled rows of one micro-batch: which of its rows, and where their labels are."""
+
+    batch: Predictions
+    rows: IntArray
+    at: IntArray
+
+
+def _layout(batch: Predictions) -> _Layout:
+    """Names, dtypes and widths of the inputs; texts are alike whatever their length."""
+    return tuple(
+        (name, "text" if c.dtype.kind == "U" else c.dtype.str, 1 if c.ndim == 1 else c.shape[1])
+        for name, c in sorted(batch.inputs.items())
+    )
 
 
 def _by_batch(rows: LabelledRows) -> list[tuple[int, IntArray]]:
@@ -72,41 +90,50 @@ def _by_batch(rows: LabelledRows) -> list[tuple[int, IntArray]]:
     return list(zip(ids.tolist(), np.split(order, starts[1:]), strict=True))
 
 
-def _table(batch: Predictions, rows: LabelledRows, at: IntArray) -> pa.Table:
-    places = rows.row_numbers[at]
-    columns = {name: _arrow(values[places]) for name, values in sorted(batch.inputs.items())}
-    ids = batch.prediction_ids
-    scores = None if batch.scores is None else batch.scores[places]
-    columns |= {
-        "prediction_id": pa.array([ids[place] for place in places.tolist()], pa.string()),
-        "event_time": pa.array(batch.event_times_us[places]).cast(_MICROSECONDS),
-        "observed_at": pa.array(rows.observed_us[at]).cast(_MICROSECONDS),
-        "score": pa.nulls(len(at), pa.float64()) if scores is None else pa.array(scores),
-        "model_version": pa.array([str(batch.version)] * len(at), pa.string()),
-        "label": pa.array(rows.labels[at]),
+def _file(parts: Sequence[_Part], rows: LabelledRows) -> SegmentFile:
+    at = np.concatenate([part.at for part in parts])
+    ids = [part.batch.prediction_ids[row] for part in parts for row in part.rows.tolist()]
+    times = np.concatenate([part.batch.event_times_us[part.rows] for part in parts])
+    observed = rows.observed_us[at]
+    order = np.lexsort((observed, np.array(ids, dtype=np.str_), times))
+    columns = {
+        name: _arrow(np.concatenate([part.batch.inputs[name][part.rows] for part in parts])[order])
+        for name in sorted(parts[0].batch.inputs)
     }
-    return pa.table(columns)
+    versions = np.concatenate([np.full(len(part.rows), part.batch.version) for part in parts])
+    columns |= {
+        "prediction_id": pa.array([ids[place] for place in order.tolist()], pa.string()),
+        "event_time": pa.array(times[order]).cast(_MICROSECONDS),
+        "observed_at": pa.array(observed[order]).cast(_MICROSECONDS),
+        "score": pa.array(np.concatenate([_scores(p) for p in parts])[order], from_pandas=True),
+        "model_version": pa.array([str(v) for v in versions[order].tolist()], pa.string()),
+        "label": pa.array(rows.labels[at][order]),
+    }
+    return SegmentFile(
+        data=_parquet(pa.table(columns)),
+        rows=len(at),
+        first_event_us=int(times[order[0]]),
+        last_event_us=int(times[order[-1]]),
+        observed_through_us=int(observed.max()),
+    )
+
+
+def _scores(part: _Part) -> FloatArray:
+    """NaN, which the file shows as null, where a version has no score."""
+    if part.batch.scores is None:
+        return np.full(len(part.rows), np.nan)
+    return part.batch.scores[part.rows]
 
 
 def _arrow(values: Array) -> pa.Array:
-    if values.dtype == np.float16:
-        values = values.astype(np.float32)
-    if values.ndim == 1:
-        return (
-            pa.array(values.tolist(), pa.string()) if values.dtype.kind == "U" else pa.array(values)
-        )
-    flat = _arrow(values.reshape(-1))
-    return pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
+    if values.ndim == 2:
+        return pa.FixedSizeListArray.from_arrays(_arrow(values.reshape(-1)), values.shape[1])
+    if values.dtype.kind == "U":
+        return pa.array(values.tolist(), pa.string())
+    return pa.array(values.astype(np.float32) if values.dtype == np.float16 else values)
 
 
-def _file(tables: Sequence[pa.Table]) -> SegmentFile:
-    table = pa.concat_tables(tables)
-    keys = [
-        ("event_time", "ascending"),
-        ("prediction_id", "ascending"),
-        ("observed_at", "ascending"),
-    ]
-    table = table.take(pc.sort_indices(table, sort_keys=keys)).combine_chunks()
+def _parquet(table: pa.Table) -> bytes:
     sink = pa.BufferOutputStream()
     pq.write_table(
         table,
@@ -118,11 +145,5 @@ def _file(tables: Sequence[pa.Table]) -> SegmentFile:
         data_page_version="2.0",
         version="2.6",
     )
-    times = table["event_time"].cast(pa.int64())
-    return SegmentFile(
-        data=sink.getvalue().to_pybytes(),
-        rows=table.num_rows,
-        first_event_us=times[0].as_py(),
-        last_event_us=times[-1].as_py(),
-        observed_through_us=pc.max(table["observed_at"].cast(pa.int64())).as_py(),
-    )
+    data: bytes = sink.getvalue().to_pybytes()
+    return data

@@ -46,6 +46,8 @@ def _check(context: Context, data: LabelObserved) -> None:
         )
     if not math.isfinite(data.label):
         raise InvalidInput(f"label: expected a finite number, got {data.label}", field="label")
+    if "\x00" in data.prediction_id or "\x00" in data.model:
+        raise InvalidInput("prediction_id, model: a NUL cannot be stored", field="prediction_id")
 
 
 async def _refuse_too_many_unseen(context: Context, tx: Tx, name: str) -> None:
@@ -60,7 +62,9 @@ async def _take(
     context: Context, tx: Tx, model: MonitoredModel, observed: Sequence[LabelObserved]
 ) -> MonitoredModel:
     times = np.array([microseconds(label.observed_at) for label in observed], dtype=np.int64)
-    placed = context.calendar.place(times, before=model.labels_through_us)
+    placed = context.calendar.place(
+        times, after=model.labels_watermark, may_step_back=model.last_closed_day is None
+    )
     rows = _ever_later(observed, times, np.flatnonzero(~placed.too_old))
     due_days = np.maximum(np.maximum(placed.days, placed.open_days), earliest_open(model))
     chosen = [observed[row] for row in rows.tolist()]
@@ -77,7 +81,7 @@ async def _take(
     return await models.count_labels(
         tx.connection,
         model.model_id,
-        through_us=placed.through,
+        watermark=placed.watermark,
         arrived_at=context.clock.now(),
         added=added.joined + added.pending,
         late=int((placed.late & ~placed.too_old).sum()),

@@ -72,14 +72,16 @@ async def _take(
 ) -> MonitoredModel:
     batches = [batch for _, batch in logged]
     times = np.concatenate([batch.event_times_us for batch in batches])
-    placed = context.calendar.place(times, before=model.predictions_through_us)
+    placed = context.calendar.place(
+        times, after=model.predictions_watermark, may_step_back=model.last_closed_day is None
+    )
     incoming = _incoming(model, logged, placed)
     added, joined = await _store(tx, model, incoming)
     kept = sum(len(part.kept) for part in incoming)
     return await models.count_predictions(
         tx.connection,
         model.model_id,
-        through_us=placed.through,
+        watermark=placed.watermark,
         arrived_at=context.clock.now(),
         added=added,
         late=int((placed.late & ~placed.too_old).sum()),

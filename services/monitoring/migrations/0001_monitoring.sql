@@ -6,6 +6,11 @@ create table monitored_model (
     model text not null,
     predictions_through_us bigint,
     labels_through_us bigint,
+    -- Rows in succession that were too far away to move the watermark, and the latest of them.
+    predictions_strays integer not null default 0,
+    predictions_stray_us bigint not null default 0,
+    labels_strays integer not null default 0,
+    labels_stray_us bigint not null default 0,
     -- Wall clock, only to notice that a stream fell silent.
     predictions_arrived_at timestamptz,
     labels_arrived_at timestamptz,
@@ -69,7 +74,7 @@ create table label (
     primary key (model_id, prediction_id, observed_at_us)
 );
 create index label_in_segment on label (model_id, segment_day);
-create index label_pending on label (model_id, prediction_id) where segment_day is null;
+create index label_pending on label (model_id, due_day) where segment_day is null;
 
 create table closed_day (
     model_id integer not null references monitored_model,

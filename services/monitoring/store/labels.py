@@ -38,7 +38,7 @@ async def add(
     segment is written.
     """
     row = await connection.fetchrow(
-        _ADD, model_id, prediction_ids, observed_us, labels, seen_days, due_days
+        ADD, model_id, prediction_ids, observed_us, labels, seen_days, due_days
     )
     if row is None:
         raise LookupError("an aggregate without a row")
@@ -57,27 +57,13 @@ async def join_pending(
 
     None of them goes to a segment before `earliest_day`.
     """
-    status: str = await connection.execute(
-        """
-        update label set
-            batch_id = prediction.batch_id,
-            row_number = prediction.row_number,
-            segment_day = greatest(label.due_day, prediction.open_day, $3)
-        from prediction
-        where label.model_id = $1 and label.segment_day is null
-            and prediction.model_id = $1 and prediction.prediction_id = label.prediction_id
-            and prediction.batch_id = any($2::bigint[])
-        """,
-        model_id,
-        batch_ids,
-        earliest_day,
-    )
+    status: str = await connection.execute(JOIN_PENDING, model_id, batch_ids, earliest_day)
     return int(status.rpartition(" ")[2])
 
 
 async def of_segment(connection: Connection, model_id: int, day: int) -> LabelledRows:
     """The labels that belong in the segment of a day: one a prediction, the last observed."""
-    return _columns(await connection.fetch(_OF_SEGMENT, model_id, day))
+    return _columns(await connection.fetch(OF_SEGMENT, model_id, day))
 
 
 async def of_predictions(
@@ -91,7 +77,7 @@ async def of_predictions(
     """The last label of each prediction in these batches, of those that came in time."""
     return _columns(
         await connection.fetch(
-            _OF_PREDICTIONS, model_id, batch_ids, seen_through_day, observed_before_us
+            OF_PREDICTIONS, model_id, batch_ids, seen_through_day, observed_before_us
         )
     )
 
@@ -118,40 +104,67 @@ def _columns(rows: Sequence[asyncpg.Record]) -> LabelledRows:
     )
 
 
-_ADD = """
+# `limit 1` and `offset 0` keep the planner at one index look-up a row, whatever it believes the
+# size of these young tables to be: a hash of a model's whole memory for each batch costs more.
+# For the same reason a label that waits is looked up by `batch_id is null`: the index of those
+# that wait is for counting them out, not for finding one.
+
+ADD = """
 with added as (
     insert into label (model_id, prediction_id, observed_at_us, label, seen_day, due_day,
         batch_id, row_number, segment_day)
     select $1, fresh.prediction_id, fresh.observed_at_us, fresh.label, fresh.seen_day,
-        fresh.due_day, prediction.batch_id, prediction.row_number,
-        case when prediction.batch_id is not null
-            then greatest(fresh.due_day, prediction.open_day) end
+        fresh.due_day, found.batch_id, found.row_number,
+        case when found.batch_id is not null then greatest(fresh.due_day, found.open_day) end
     from unnest($2::text[], $3::bigint[], $4::double precision[], $5::integer[], $6::integer[])
         as fresh(prediction_id, observed_at_us, label, seen_day, due_day)
-    left join prediction
-        on prediction.model_id = $1 and prediction.prediction_id = fresh.prediction_id
-    where not exists (
-        select from label as known
+    left join lateral (
+        select batch_id, row_number, open_day from prediction
+        where model_id = $1 and prediction.prediction_id = fresh.prediction_id limit 1
+    ) as found on true
+    where coalesce((
+        select observed_at_us from label as known
         where known.model_id = $1 and known.prediction_id = fresh.prediction_id
-            and known.observed_at_us >= fresh.observed_at_us)
+        order by observed_at_us desc limit 1
+    ) < fresh.observed_at_us, true)
     on conflict do nothing
     returning segment_day
 )
 select count(*) as added, count(segment_day) as joined from added
 """
 
-_OF_SEGMENT = """
+JOIN_PENDING = """
+update label set (batch_id, row_number, segment_day) = (
+    select found.batch_id, found.row_number, greatest(label.due_day, found.open_day, $3)
+    from prediction as found
+    where found.model_id = $1 and found.prediction_id = label.prediction_id limit 1
+)
+where ctid = any(array(
+    select waiting.place
+    from prediction
+    cross join lateral (
+        select ctid as place from label
+        where model_id = $1 and label.prediction_id = prediction.prediction_id
+            and label.batch_id is null offset 0
+    ) as waiting
+    where batch_id = any($2::bigint[])
+))
+"""
+
+OF_SEGMENT = """
 select distinct on (prediction_id) batch_id, row_number, label, observed_at_us
 from label where model_id = $1 and segment_day = $2
 order by prediction_id, observed_at_us desc
 """
 
-_OF_PREDICTIONS = """
-select distinct on (label.prediction_id)
-    prediction.batch_id, prediction.row_number, label.label, label.observed_at_us
+OF_PREDICTIONS = """
+select prediction.batch_id, prediction.row_number, truth.label, truth.observed_at_us
 from prediction
-join label on label.model_id = $1 and label.prediction_id = prediction.prediction_id
+cross join lateral (
+    select label, observed_at_us from label
+    where model_id = $1 and label.prediction_id = prediction.prediction_id
+        and seen_day <= $3 and observed_at_us < $4
+    order by observed_at_us desc limit 1
+) as truth
 where prediction.batch_id = any($2::bigint[])
-    and label.seen_day <= $3 and label.observed_at_us < $4
-order by label.prediction_id, label.observed_at_us desc
 """

@@ -9,6 +9,7 @@ from datetime import datetime
 import asyncpg
 
 from headrace.runtime.db import Connection
+from services.monitoring.event_time import Watermark
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -19,6 +20,10 @@ class MonitoredModel:
     model: str
     predictions_through_us: int | None
     labels_through_us: int | None
+    predictions_strays: int
+    predictions_stray_us: int
+    labels_strays: int
+    labels_stray_us: int
     predictions_arrived_at: datetime | None
     labels_arrived_at: datetime | None
     last_closed_day: int | None
@@ -38,6 +43,24 @@ class MonitoredModel:
     segment_rows: int
 
     @property
+    def predictions_watermark(self) -> Watermark:
+        """How far the predictions have come."""
+        return Watermark(
+            through_us=self.predictions_through_us,
+            strays=self.predictions_strays,
+            stray_us=self.predictions_stray_us,
+        )
+
+    @property
+    def labels_watermark(self) -> Watermark:
+        """How far the labels have come."""
+        return Watermark(
+            through_us=self.labels_through_us,
+            strays=self.labels_strays,
+            stray_us=self.labels_stray_us,
+        )
+
+    @property
     def dataset(self) -> str:
         """The dataset that the model's labelled segments go to."""
         return f"{self.model}-labelled"
@@ -48,7 +71,7 @@ class MonitoredModel:
         return {
             name: getattr(self, name)
             for name in (*counters, "segment_rows")
-            if not name.endswith(("_through_us", "_arrived_at"))
+            if not name.endswith(("_us", "_at", "_strays"))
         }
 
     @property
@@ -115,7 +138,7 @@ async def count_predictions(
     connection: Connection,
     model_id: int,
     *,
-    through_us: int,
+    watermark: Watermark,
     arrived_at: datetime,
     added: int,
     late: int,
@@ -128,7 +151,7 @@ async def count_predictions(
     row = await connection.fetchrow(
         """
         update monitored_model set
-            predictions_through_us = greatest(predictions_through_us, $2),
+            predictions_through_us = $2, predictions_strays = $10, predictions_stray_us = $11,
             predictions_arrived_at = $3,
             predictions = predictions + $4,
             predictions_late = predictions_late + $5,
@@ -140,7 +163,7 @@ async def count_predictions(
         where model_id = $1 returning *
         """,
         model_id,
-        through_us,
+        watermark.through_us,
         arrived_at,
         added,
         late,
@@ -148,6 +171,8 @@ async def count_predictions(
         refused,
         dropped,
         joined,
+        watermark.strays,
+        watermark.stray_us,
     )
     return _model(row)
 
@@ -156,7 +181,7 @@ async def count_labels(
     connection: Connection,
     model_id: int,
     *,
-    through_us: int,
+    watermark: Watermark,
     arrived_at: datetime,
     added: int,
     late: int,
@@ -169,7 +194,7 @@ async def count_labels(
     row = await connection.fetchrow(
         """
         update monitored_model set
-            labels_through_us = greatest(labels_through_us, $2),
+            labels_through_us = $2, labels_strays = $10, labels_stray_us = $11,
             labels_arrived_at = $3,
             labels = labels + $4,
             labels_late = labels_late + $5,
@@ -180,7 +205,7 @@ async def count_labels(
         where model_id = $1 returning *
         """,
         model_id,
-        through_us,
+        watermark.through_us,
         arrived_at,
         added,
         late,
@@ -188,6 +213,8 @@ async def count_labels(
         refused,
         joined,
         pending,
+        watermark.strays,
+        watermark.stray_us,
     )
     return _model(row)
 

@@ -133,13 +133,13 @@ async def load_batches(connection: Connection, batch_ids: Sequence[int]) -> list
 
 async def prune(connection: Connection, model_id: int, *, before_day: int) -> None:
     """Forget micro-batches that ended before a day, and the predictions in them."""
-    await connection.execute(
-        """
-        with old as (
-            delete from prediction_batch where model_id=$1 and last_day < $2 returning batch_id
-        )
-        delete from prediction using old where prediction.batch_id = old.batch_id
-        """,
+    rows = await connection.fetch(
+        "delete from prediction_batch where model_id=$1 and last_day < $2 returning batch_id",
         model_id,
         before_day,
     )
+    if rows:
+        await connection.execute(
+            "delete from prediction where batch_id = any($1::bigint[])",
+            [row["batch_id"] for row in rows],
+        )

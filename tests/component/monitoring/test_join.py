@@ -263,3 +263,15 @@ async def test_labels_of_too_many_unknown_models_are_refused(
         await monitoring.labels(label("a", "p/1", at(1)))
         await monitoring.predictions(batch("a", [("p/0", at(1))]))
         await monitoring.labels(label("c", "p/0", at(1)))
+
+
+async def test_a_request_without_event_time_does_not_stop_a_replay(monitoring: Desk) -> None:
+    await monitoring.predictions(batch("m", [("probe/0", at(24 * 365 * 13))]))
+    await monitoring.predictions(batch("m", [(f"p/{i}", at(1)) for i in range(150)]))
+    await monitoring.predictions(batch("m", [("probe/1", at(24 * 365 * 13))]))
+    await monitoring.labels(*(label("m", f"p/{i}", at(2)) for i in range(150)))
+
+    (written,) = await close(monitoring, "m")
+
+    assert [segment.rows for segment in written.segments] == [150]
+    assert [day.predictions for day in monitoring.of(MonitoredDayClosed)] == [150]

@@ -12,6 +12,8 @@ from services.monitoring.event_time import (
     HOUR_US,
     Calendar,
     IntArray,
+    Placed,
+    Watermark,
     date_of,
     days_since_epoch,
     microseconds,
@@ -23,6 +25,10 @@ DAY = 24 * HOUR_US
 
 def hours(*values: float) -> IntArray:
     return np.array([int(value * HOUR_US) for value in values], dtype=np.int64)
+
+
+def place(calendar: Calendar, times: IntArray, after: Watermark | None = None) -> Placed:
+    return calendar.place(times, after=after or Watermark(), may_step_back=True)
 
 
 def test_a_day_closes_when_the_watermark_passes_its_end_and_the_lateness() -> None:
@@ -42,38 +48,77 @@ def test_the_day_may_begin_at_another_hour() -> None:
 
 
 def test_a_row_is_late_only_behind_the_rows_before_it() -> None:
-    placed = Calendar().place(hours(1, 31, 2, 25), before=None)
+    placed = place(Calendar(), hours(1, 31, 2, 25))
 
     assert placed.late.tolist() == [False, False, True, False]
     assert placed.open_days.tolist()[2:] == [1, 1]
-    assert placed.through == 31 * HOUR_US
+    assert placed.watermark.through_us == 31 * HOUR_US
 
 
 def test_a_row_beyond_the_horizon_is_too_old() -> None:
-    placed = Calendar(horizon_days=2).place(hours(24 * 5, 24 * 3, 24 * 3 - 1), before=None)
+    placed = place(Calendar(horizon_days=2), hours(24 * 5, 24 * 3, 24 * 3 - 1))
 
     assert placed.too_old.tolist() == [False, False, True]
 
 
+def test_a_wrong_clock_does_not_move_the_watermark() -> None:
+    calendar = Calendar()
+    ahead = place(calendar, hours(1, 2, 24 * 400, 3))
+    behind = place(calendar, hours(24 * 400, 1))
+
+    assert ahead.watermark == Watermark(through_us=3 * HOUR_US)
+    assert ahead.late.tolist() == ahead.too_old.tolist() == [False] * 4
+    assert behind.watermark.through_us == 24 * 400 * HOUR_US
+    assert behind.too_old.tolist() == [False, False]
+    assert behind.open_days.tolist()[1] == 0
+
+
+def test_many_rows_in_succession_move_the_watermark_however_far() -> None:
+    calendar = Calendar(step_rows=3)
+
+    assert place(calendar, hours(1, 5000, 5001, 5002)).watermark.through_us == 5002 * HOUR_US
+    assert place(calendar, hours(5000, 1, 3, 2)).watermark.through_us == 3 * HOUR_US
+    assert place(calendar, hours(1, 5000, 2, 5001, 3, 5002)).watermark.through_us == 3 * HOUR_US
+
+
+def test_once_a_day_is_closed_time_does_not_step_back() -> None:
+    calendar = Calendar(step_rows=3)
+    closed = Watermark(through_us=5000 * HOUR_US)
+
+    placed = calendar.place(hours(1, 2, 3, 4), after=closed, may_step_back=False)
+
+    assert placed.watermark == closed
+    assert placed.too_old.all()
+
+
 @given(
-    times=st.lists(st.integers(0, 10 * DAY), min_size=1, max_size=50),
+    times=st.lists(
+        st.one_of(st.integers(0, 10 * DAY), st.integers(190 * DAY, 200 * DAY)),
+        min_size=1,
+        max_size=50,
+    ),
     cuts=st.sets(st.integers(1, 49)),
+    may_step_back=st.booleans(),
 )
-def test_batches_of_any_size_place_rows_alike(times: list[int], cuts: set[int]) -> None:
-    calendar = Calendar(horizon_days=3)
-    whole = calendar.place(np.array(times, dtype=np.int64), before=None)
-    before: int | None = None
+def test_batches_of_any_size_place_rows_alike(
+    times: list[int], cuts: set[int], may_step_back: bool
+) -> None:
+    calendar = Calendar(horizon_days=3, step_rows=3)
+    whole = calendar.place(
+        np.array(times, dtype=np.int64), after=Watermark(), may_step_back=may_step_back
+    )
+    watermark = Watermark()
     open_days, late, too_old = [], [], []
     for part in np.split(
         np.array(times, dtype=np.int64), sorted(c for c in cuts if c < len(times))
     ):
-        placed = calendar.place(part, before=before)
-        before = placed.through
+        placed = calendar.place(part, after=watermark, may_step_back=may_step_back)
+        watermark = placed.watermark
         open_days += placed.open_days.tolist()
         late += placed.late.tolist()
         too_old += placed.too_old.tolist()
 
-    assert before == whole.through
+    assert watermark == whole.watermark
     assert open_days == whole.open_days.tolist()
     assert (late, too_old) == (whole.late.tolist(), whole.too_old.tolist())
 
