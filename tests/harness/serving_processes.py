@@ -32,6 +32,7 @@ from tests.harness.bus import skip_history, until
 
 CHECKOUT = Path(__file__).parents[2]
 DataT = TypeVar("DataT", bound=Data)
+_PATIENCE = 60.0
 
 
 class Process:
@@ -58,7 +59,7 @@ class Process:
     async def wait_ready(self) -> None:
         """Until /readyz says 200. Raises AssertionError with the log when it does not come."""
         try:
-            await until(self.is_ready, seconds=30, what=f"{self.url} ready")
+            await until(self.is_ready, seconds=_PATIENCE, what=f"{self.url} ready")
         except AssertionError as error:
             raise AssertionError(self.log.read_text()[-4000:]) from error
 
@@ -180,7 +181,11 @@ class Serving:
         """Promote and wait until it answers."""
         files = await self.upload(onnx)
         await self.promote(model, version, files)
-        await until(lambda: self.is_champion(model, version), what=f"{model} v{version} answers")
+        await until(
+            lambda: self.is_champion(model, version),
+            seconds=_PATIENCE,
+            what=f"{model} v{version} answers",
+        )
         return files
 
     async def is_champion(self, model: str, version: int) -> bool:
@@ -201,7 +206,7 @@ class Serving:
                 if isinstance(event.data, kind) and matches(event.data)
             ]
 
-        await until(lambda: bool(found()), what=f"{kind.__name__}")
+        await until(lambda: bool(found()), seconds=_PATIENCE, what=kind.__name__)
         return cast("Event[DataT]", found()[0])
 
     async def score(self, model: str, *, version: str = "", request_id: str = "") -> float:

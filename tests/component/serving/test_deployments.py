@@ -108,6 +108,34 @@ async def test_candidate_that_cannot_be_served_is_refused_at_its_request(
     assert failed.data.kept_version is None
 
 
+async def test_request_and_promotion_in_one_breath_deploy_once(
+    serving: Serving, model: str
+) -> None:
+    files = await serving.upload(onnx_models.constant(1.0))
+    turn = await serving.request(model, 1, files)
+    await serving.promote(model, 1, files, turn=turn)
+    await serving.heard(ModelDeployed, partial(_is, model, 1))
+    assert await serving.score(model) == 1.0
+    bad = await serving.upload(b"no model at all")
+    turn = await serving.request(model, 2, bad)
+    await serving.promote(model, 2, bad, turn=turn)
+    await serving.deploy(model, 3, onnx_models.constant(3.0))
+    await serving.heard(ModelDeployed, partial(_is, model, 3))
+    async with httpx.AsyncClient(base_url=serving.control.url) as http:
+        rows = (await http.get(f"/api/serving/v1/models/{model}")).json()["deployments"]
+    deploys = [each for each in rows if each["kind"] == "deploy"]
+    assert [(each["version"], each["state"]) for each in deploys] == [
+        (3, "done"),
+        (2, "failed"),
+        (1, "done"),
+    ]
+    assert {each["state"] for each in rows if each["kind"] == "warm"} <= {
+        "done",
+        "dropped",
+        "failed",
+    }
+
+
 async def test_missing_blob_is_refused_by_name(serving: Serving, model: str) -> None:
     (file, _) = await serving.upload(b"x")
     gone = file.model_copy(update={"uri": f"{file.uri}-gone"})
