@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, date, datetime
+from typing import Final
 
 from markupsafe import Markup
 
@@ -79,3 +81,19 @@ def words(name: str) -> str:
 def metric(name: str) -> str:
     """Auc as AUC, log_loss as log loss."""
     return "AUC" if name.lower() == "auc" else words(name)
+
+
+def plain(text: str) -> str:
+    """Text with its RFC 3339 moments as 12 Apr 2013, 14:05; midnight as the day alone."""
+    return _MOMENT.sub(lambda found: _plain_moment(found.group()), text)
+
+
+_MOMENT: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:\d\d)")
+
+
+def _plain_moment(text: str) -> str:
+    try:
+        utc = datetime.fromisoformat(text).astimezone(UTC)
+    except ValueError:
+        return text
+    return day(utc) if (utc.hour, utc.minute) == (0, 0) else event_time(utc)

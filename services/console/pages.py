@@ -100,7 +100,10 @@ class Pages:
         found = turns(facts.facts(), model)
         loops = [turn for turn in found if turn.kind == "drift"]
         alerts = alert_views(
-            facts.alerts(model), facts.facts("RetrainDecided"), facts.facts("DriftDetected")
+            facts.alerts(model),
+            facts.facts("RetrainDecided"),
+            facts.facts("DriftDetected"),
+            model=model,
         )
         curves = accuracy_curves(facts, model)
         context: dict[str, object] = {
@@ -116,7 +119,8 @@ class Pages:
             "turns": found[:SHOWN_TURNS],
             "numbers": {turn.id: len(loops) - index for index, turn in enumerate(loops)},
             "alerts": alerts[:SHOWN_ALERTS],
-            "open_alerts": sum(alert.resolved is None for alert in alerts),
+            "open_alerts": sum(alert.status == "open" for alert in alerts),
+            "raised_alerts": sum(alert.status != "repeated" for alert in alerts),
             "charts": accuracy_charts(facts, model, curves),
             "runs": runs(facts.facts("PipelineRunRequested", "PipelineRunChanged", "StepChanged"))[
                 :SHOWN_RUNS
@@ -178,6 +182,7 @@ def _environment() -> Environment:
         short=formats.short,
         words=formats.words,
         metric=formats.metric,
+        plain=formats.plain,
         about=stories.about,
         headline=stories.headline,
         origin=stories.origin,

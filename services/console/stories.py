@@ -25,7 +25,16 @@ from headrace.events import (
 )
 from services.console.domain.stages import StageKey
 from services.console.domain.turns import Stage, Turn, requested_by
-from services.console.formats import duration, event_time, figure, metric, number, short, words
+from services.console.formats import (
+    duration,
+    event_time,
+    figure,
+    metric,
+    number,
+    plain,
+    short,
+    words,
+)
 
 STAGE_TITLES: Final[Mapping[StageKey, str]] = {
     "alert": "Drift alert",
@@ -41,15 +50,14 @@ STAGE_TITLES: Final[Mapping[StageKey, str]] = {
 def about(data: EventData) -> str:
     """What one event says, in a line."""
     teller = _TELLERS.get(type(data))
-    return teller(data) if teller else ""
+    return plain(teller(data)) if teller else ""
 
 
 def evidence(found: Evidence) -> str:
     """Why a detector spoke, in a sentence."""
-    return (
-        f"{metric(found.statistic)} {found.value:.3g} over its limit {found.threshold:.3g}"
-        f" ({found.detector})"
-    )
+    name = metric(found.statistic.replace(".", " "))
+    over = f"{found.value:.3g} over its limit {found.threshold:.3g}"
+    return f"{name} {over} ({found.detector})"
 
 
 def gate(found: GateEvidence) -> str:
@@ -112,7 +120,7 @@ def stage_text(stage: Stage, turn: Turn) -> str:
         if stage.state == "failed":
             return turn.run.error or turn.run.state
         took = f" in {duration(turn.run.seconds)}" if turn.run.seconds is not None else ""
-        return f"{done} of {len(turn.run.steps)} steps{took}"
+        return f"{done} of {len(turn.run.steps) + len(turn.run.planned)} steps{took}"
     if stage.key == "answer" and turn.seconds is not None:
         return f"after {duration(turn.seconds)}"
     if stage.key == "deployment":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from headrace.events import PipelineRunChanged, PipelineRunRequested, StepChanged
@@ -28,7 +28,10 @@ class StepView:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunView:
-    """One pipeline run; `ended` is None while it goes on."""
+    """One pipeline run; `ended` is None while it goes on.
+
+    `planned` names the steps still to come, as far as a finished run of the pipeline tells.
+    """
 
     id: str
     pipeline: str
@@ -39,16 +42,11 @@ class RunView:
     error: str | None
     correlation_id: str | None
     steps: tuple[StepView, ...]
+    planned: tuple[str, ...] = ()
 
     @property
     def seconds(self) -> float | None:
         return (self.ended - self.began).total_seconds() if self.ended else None
-
-
-def run_view(facts: Iterable[Fact]) -> RunView | None:
-    """The latest pipeline run among these events, or None."""
-    views = runs(facts)
-    return views[0] if views else None
 
 
 def runs(facts: Iterable[Fact]) -> tuple[RunView, ...]:
@@ -58,7 +56,20 @@ def runs(facts: Iterable[Fact]) -> tuple[RunView, ...]:
         if isinstance(fact.data, PipelineRunRequested | PipelineRunChanged | StepChanged):
             by_run[fact.data.pipeline_run_id].append(fact)
     views = [_run(key, sorted(own, key=lambda fact: fact.rank)) for key, own in by_run.items()]
-    return tuple(sorted(views, key=lambda run: (run.began, run.id), reverse=True))
+    views.sort(key=lambda run: (run.began, run.id), reverse=True)
+    known = {
+        run.pipeline: tuple(step.name for step in run.steps)
+        for run in reversed(views)
+        if run.state == "succeeded"
+    }
+    return tuple(_with_plan(run, known.get(run.pipeline, ())) for run in views)
+
+
+def _with_plan(run: RunView, known: tuple[str, ...]) -> RunView:
+    if run.ended is not None:
+        return run
+    begun = {step.name for step in run.steps}
+    return replace(run, planned=tuple(name for name in known if name not in begun))
 
 
 def _run(key: str, facts: list[Fact]) -> RunView:

@@ -20,7 +20,7 @@ from headrace.events import (
 )
 from services.console.domain.facts import CHAMPION, Fact
 from services.console.domain.order import causal
-from services.console.domain.runs import RunView, run_view
+from services.console.domain.runs import RunView, runs
 from services.console.domain.stages import (
     STAGES,
     Kind,
@@ -127,14 +127,16 @@ def turns(facts: Iterable[Fact], model: str) -> tuple[Turn, ...]:
     A version is often logged before, and outside of, the chain that promotes it: its
     ModelVersionCreated is then shown with the promotion all the same.
     """
+    known = list(facts)
+    ran = {run.correlation_id: run for run in reversed(runs(known))}
     chains: defaultdict[str, list[Fact]] = defaultdict(list)
     births: dict[int, Fact] = {}
-    for fact in facts:
+    for fact in known:
         if fact.correlation_id:
             chains[fact.correlation_id].append(fact)
         if isinstance(fact.data, ModelVersionCreated) and fact.data.model == model:
             births[fact.data.version] = fact
-    found = (_turn(key, chain, model, births) for key, chain in chains.items())
+    found = (_turn(key, chain, model, births, ran.get(key)) for key, chain in chains.items())
     return tuple(
         sorted(
             (turn for turn in found if turn is not None and turn.outcome != "suppressed"),
@@ -144,7 +146,13 @@ def turns(facts: Iterable[Fact], model: str) -> tuple[Turn, ...]:
     )
 
 
-def _turn(key: str, chain: Sequence[Fact], model: str, births: Mapping[int, Fact]) -> Turn | None:
+def _turn(
+    key: str,
+    chain: Sequence[Fact],
+    model: str,
+    births: Mapping[int, Fact],
+    run: RunView | None,
+) -> Turn | None:
     kind = _kind(chain)
     if kind is None or not any(fact.model == model for fact in chain):
         return None
@@ -155,7 +163,6 @@ def _turn(key: str, chain: Sequence[Fact], model: str, births: Mapping[int, Fact
     }
     if version is not None and version in births and not staged["version"]:
         staged["version"] = (births[version],)
-    run = run_view(staged["run"])
     states = progress({key: stage_state(key, own) for key, own in staged.items()}, kind)
     return Turn(
         id=key,

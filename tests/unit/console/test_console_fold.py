@@ -39,7 +39,10 @@ def view(
         (
             turns(model.facts(), name),
             alert_views(
-                model.alerts(name), model.facts("RetrainDecided"), model.facts("DriftDetected")
+                model.alerts(name),
+                model.facts("RetrainDecided"),
+                model.facts("DriftDetected"),
+                model=name,
             ),
             runs(model.facts()),
             (

@@ -20,6 +20,7 @@ from services.console.domain.alerts import alert_views
 from services.console.domain.champions import rollback_target
 from services.console.domain.facts import Fact, ReadModel
 from services.console.domain.turns import Turn, turns, waiting_promotions
+from services.console.formats import plain
 from tests.harness.recorded import (
     DIGEST,
     Recorder,
@@ -126,7 +127,10 @@ def test_suppressed_drift_is_no_turn_but_an_alert_with_its_reason(recorder: Reco
     model = read(recorder)
 
     (alert,) = alert_views(
-        model.alerts("flights"), model.facts("RetrainDecided"), model.facts("DriftDetected")
+        model.alerts("flights"),
+        model.facts("RetrainDecided"),
+        model.facts("DriftDetected"),
+        model="flights",
     )
 
     assert turns(model.facts(), "flights") == ()
@@ -141,7 +145,10 @@ def test_an_alert_links_to_the_turn_it_started(recorder: Recorder) -> None:
     model = read(recorder)
 
     (alert,) = alert_views(
-        model.alerts("flights"), model.facts("RetrainDecided"), model.facts("DriftDetected")
+        model.alerts("flights"),
+        model.facts("RetrainDecided"),
+        model.facts("DriftDetected"),
+        model="flights",
     )
 
     assert (alert.consequence, alert.turn) == ("started", turn_id)
@@ -332,3 +339,44 @@ def test_rollbacks_lead_back_one_promotion_at_a_time(recorder: Recorder) -> None
 )
 def test_a_pipeline_run_signs_with_its_name(signed: str, shown: str) -> None:
     assert stories.person(signed) == shown
+
+
+def test_an_alarm_while_an_alert_stands_is_told_with_what_became_of_it(recorder: Recorder) -> None:
+    emit_drift(recorder, DAY, 1)
+    repeated = emit_drift(recorder, date(2013, 3, 20), 1)
+    recorder.events.pop()
+    emit_suppressed(recorder, repeated)
+    emit_drift(recorder, DAY, 1, model="trains")
+    model = read(recorder)
+
+    first, second = alert_views(
+        model.alerts("flights"),
+        model.facts("RetrainDecided"),
+        model.facts("DriftDetected"),
+        model="flights",
+    )
+
+    assert (first.status, first.consequence) == ("open", "undecided")
+    assert (second.status, second.consequence) == ("repeated", "suppressed")
+    assert second.evidence is not None
+
+
+def test_steps_to_come_are_known_from_an_earlier_run(recorder: Recorder) -> None:
+    emit_retraining(recorder, emit_drift(recorder, DAY, 1), DAY, 2)
+    recorder.wait(60)
+    turn_id = emit_drift(recorder, date(2013, 5, 1), 2)
+    decided = emit_decision(recorder, turn_id, date(2013, 5, 1))
+    cause = emit_run_state(recorder, turn_id, decided, "run-2", "running")
+    next(emit_run(recorder, turn_id, cause, "run-2"))
+
+    newest, _ = turns(read(recorder).facts(), "flights")
+
+    assert newest.run is not None
+    assert newest.run.planned == ("train", "evaluate", "convert", "register", "promote")
+    assert stories.stage_text(newest.stage("run"), newest) == "1 of 6 steps"
+
+
+def test_moments_in_reasons_are_written_for_people() -> None:
+    reason = "cooldown until 2013-03-31T06:00:00Z: last alarm of 2013-03-03T00:00:00+00:00"
+
+    assert plain(reason) == "cooldown until 31 Mar 2013, 06:00: last alarm of 3 Mar 2013"
