@@ -41,15 +41,34 @@ class Fact(Protocol):
 
 
 def alert_rows(facts: Iterable[Fact]) -> tuple[AlertRow, ...]:
-    """Every alert in event-time order, with what the retrain policy made of it."""
+    """Every alert in event-time order, with what the retrain policy made of it.
+
+    While an alert stands, a further drift alarm raises no second one; it is a row all the same.
+    """
     known = list(facts)
     decided = _by_turn(fact for fact in known if isinstance(fact.data, RetrainDecided))
-    rows = [
-        _alert_row(fact, fact.data, decided[fact.correlation_id])
-        for fact in known
-        if isinstance(fact.data, AlertRaised)
-    ]
+    raised = {fact.correlation_id for fact in known if isinstance(fact.data, AlertRaised)}
+    rows = []
+    for fact in known:
+        decisions = decided.get(fact.correlation_id, [])
+        if isinstance(fact.data, AlertRaised):
+            rows.append(_alert_row(fact, fact.data, decisions))
+        elif isinstance(fact.data, DriftDetected) and fact.correlation_id not in raised:
+            rows.append(_alert_row(fact, _as_alert(fact.id, fact.data), decisions))
     return tuple(sorted(rows, key=lambda row: (row.detected_at, row.event_id)))
+
+
+def _as_alert(event_id: str, drift: DriftDetected) -> AlertRaised:
+    return AlertRaised(
+        alert_id=event_id,
+        model=drift.model,
+        version=drift.version,
+        kind="data_drift" if drift.kind == "data" else "performance_drift",
+        severity=drift.severity,
+        title=f"{drift.model} version {drift.version} still drifts",
+        detected_at=drift.detected_at,
+        evidence=drift.evidence,
+    )
 
 
 def timed_turns(facts: Iterable[Fact]) -> tuple[TimedTurn, ...]:

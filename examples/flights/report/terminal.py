@@ -40,6 +40,7 @@ def _title(data: ReportData) -> Text:
 
 
 def _table(title: str) -> Table:
+    """A table without lines; what is too wide for the terminal is folded, never cut."""
     return Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
 
 
@@ -74,7 +75,7 @@ def _arms(data: ReportData) -> Table:
 def _turns(data: ReportData) -> Table:
     table = _table("\nTurns of the loop")
     for name in ("alert (event time)", "model", "from alert to first answer", "what took longest"):
-        table.add_column(name)
+        table.add_column(name, overflow="fold")
     for turn in data.turns:
         took = f"{turn.seconds:.1f} s" if turn.seconds is not None else escape(turn.outcome)
         version = f" v{turn.version}" if turn.version else ""
@@ -93,7 +94,7 @@ def _turns(data: ReportData) -> Table:
 def _alerts(data: ReportData) -> Table:
     table = _table("\nAlerts")
     for name in ("event time", "model", "kind", "evidence", "what it started"):
-        table.add_column(name)
+        table.add_column(name, overflow="fold")
     for alert in data.alerts:
         found = alert.evidence
         evidence = (

@@ -22,7 +22,7 @@ from examples.flights.report.page import page, phases
 from examples.flights.report.targets import verdicts
 from examples.flights.report.terminal import show
 from headrace.errors import InvalidInput
-from headrace.events import EventData, ModelDeployed
+from headrace.events import AlertRaised, EventData, ModelDeployed
 from tests.harness.recorded import DRIFTS, recorded_year
 
 FIRST = date(2013, 2, 1)
@@ -170,6 +170,15 @@ def test_every_alert_is_told_with_what_it_started() -> None:
     assert consequences.count("started") == len(DRIFTS)
     assert consequences.count("suppressed") == 1
     assert all(alert.evidence for alert in year().alerts)
+
+
+def test_an_alarm_while_an_alert_stands_is_a_row_of_its_own() -> None:
+    quiet = [fact for fact in facts() if not isinstance(fact.data, AlertRaised)]
+
+    rows = alert_rows(quiet)
+
+    assert [row.consequence for row in rows] == [row.consequence for row in year().alerts]
+    assert all("still drifts" in row.title for row in rows)
 
 
 def test_every_turn_is_timed_from_its_alert_to_the_first_answer() -> None:
