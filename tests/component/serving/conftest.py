@@ -13,14 +13,14 @@ from deploy.local.testing import TestDatabase, create_database, drop_database
 from tests.harness.serving_processes import Serving, serving_processes
 
 
-@pytest_asyncio.fixture(scope="session")
+@pytest_asyncio.fixture(scope="package", loop_scope="session")
 async def shared_database(backends: Backends) -> AsyncIterator[TestDatabase]:
     made = await create_database(backends)
     yield made
     await drop_database(made)
 
 
-@pytest_asyncio.fixture(scope="session")
+@pytest_asyncio.fixture(scope="package", loop_scope="session")
 async def serving(
     backends: Backends, shared_database: TestDatabase, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Serving]:

@@ -216,3 +216,29 @@ def test_event_time_zero_is_a_time(tmp_path: Path) -> None:
     request.parameters["event_time_us"].int64_param = 0
     plane.dispatcher.infer(request.SerializeToString())
     assert [entry.event_time_us for entry in plane.log.take()] == [0]
+
+
+def test_answers_are_counted_by_model_and_version(tmp_path: Path) -> None:
+    plane = data_plane(tmp_path)
+    plane.answer_with({"m": plane.load("m", 4, onnx_models.constant(1.0))})
+    request = oip.ModelInferRequest(model_name="m", raw_input_contents=[b"\0" * 48])
+    request.inputs.add(name="x", datatype="FP32", shape=[3, 4])
+    for _ in range(2):
+        plane.dispatcher.infer(request.SerializeToString())
+    registry = plane.metrics.registry
+    labels = {"model": "m", "version": "4"}
+    assert registry.get_sample_value("inference_requests_total", labels) == 2
+    assert registry.get_sample_value("inference_rows_total", labels) == 6
+    assert registry.get_sample_value("inference_seconds_count", labels) == 2
+
+
+def test_names_that_clients_make_up_get_no_series(tmp_path: Path) -> None:
+    plane = data_plane(tmp_path)
+    for number in range(3):
+        request = oip.ModelInferRequest(model_name=f"made-up-{number}")
+        with pytest.raises(Failure):
+            plane.dispatcher.infer(request.SerializeToString())
+    value = plane.metrics.registry.get_sample_value(
+        "inference_failures_total", {"model": "", "code": "NOT_FOUND"}
+    )
+    assert value == 3

@@ -1,0 +1,53 @@
+"""Proving a model in a helper process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from headrace.errors import Refused, Transient
+from services.serving.control import proof
+from services.serving.control.proof import prove
+from tests.harness import onnx_models
+
+
+async def test_good_model_is_proven(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(onnx_models.flights())
+    await prove(path)
+
+
+async def test_bad_model_is_refused_with_the_runtimes_reason(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(onnx_models.flights()[:-40])
+    with pytest.raises(Refused, match=r"model\.onnx is not a model that ONNX Runtime loads"):
+        await prove(path)
+
+
+async def test_model_that_never_finishes_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(onnx_models.flights())
+    monkeypatch.setattr(proof, "_SECONDS", 0.01)
+    with pytest.raises(Refused, match="did not load within"):
+        await prove(path)
+
+
+def test_model_that_kills_its_helper_is_refused() -> None:
+    with pytest.raises(Refused, match="killed the helper process with signal 11"):
+        proof._judge(Path("model.onnx"), -11, b"", b"")
+
+
+def test_helper_that_cannot_start_is_worth_another_try() -> None:
+    with pytest.raises(Transient, match="status 1: ImportError"):
+        proof._judge(Path("model.onnx"), 1, b"", b"Traceback\nImportError: no module")
+
+
+async def test_helper_sees_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEADRACE_SERVING_S3_SECRET_KEY", "hidden")
+    assert all("hidden" not in value for value in proof._environment().values())
+    path = tmp_path / "model.onnx"
+    path.write_bytes(onnx_models.simple())
+    await prove(path)
