@@ -65,7 +65,7 @@ class MonitoringProcess:
             model = await self.model(name)
             return model is not None and model["version"] is not None
 
-        await until(deployed, what=f"the deployment of {name}")
+        await until(deployed, seconds=60, what=f"the deployment of {name}")
 
     async def wait_for_labels(self, name: str, count: int) -> None:
         async def taken() -> bool:
@@ -107,7 +107,7 @@ async def monitoring_process(
         process = MonitoringProcess(environment=environment, http=http)
         process.start()
         try:
-            await until(process.ready, seconds=30, what="monitoring to be ready")
+            await until(process.ready, seconds=60, what="monitoring to be ready")
             yield process
         finally:
             process.stop()
