@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
 import httpx
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from deploy.local import Stack
 from examples.flights.data import Flights
-from examples.flights.demo import arms, bootstrap
+from examples.flights.demo import arms, bootstrap, lines
 from examples.flights.demo.platform import Platform
 from examples.flights.demo.replay import Question, Replay, Steady, Traffic
 from examples.flights.demo.run import PIPELINE, follow
@@ -30,15 +31,19 @@ MODELS = ("flights-a", "flights-b")
 
 @dataclass(kw_only=True)
 class Answers:
-    """What the client was told: by model and prediction id, the version and the score."""
+    """What the client was told and what it told, by prediction id; times are wall clock."""
 
     by_id: dict[tuple[str, str], tuple[int, float]] = field(default_factory=dict)
+    at: dict[tuple[str, str], float] = field(default_factory=dict)
+    labels: dict[str, tuple[float, datetime]] = field(default_factory=dict)
 
     def note(
         self, model: str, question: Question, version: int, scores: NDArray[np.float32]
     ) -> None:
         for row, score in enumerate(scores):
-            self.by_id[model, f"{question.id}/{row}"] = (version, float(score))
+            identity = (model, f"{question.id}/{row}")
+            self.by_id[identity] = (version, float(score))
+            self.at[identity] = time.time()
 
 
 @dataclass(kw_only=True)
@@ -89,6 +94,8 @@ class World:
             )
             async for _ in replay.run():
                 pass
+            for identity, label, moment in replay.reported():
+                self.answers.labels[identity] = (label, moment)
             return replay.traffic
 
     async def until(self, what: str, name: str, *, seconds: float = 90, **attributes: Any) -> Seen:
@@ -96,7 +103,8 @@ class World:
         found = await self.watch.until(
             lambda: bool(self.facts(name, **attributes)), seconds=seconds
         )
-        assert found, f"waited {seconds:.0f} s for: {what}"
+        last = [lines.line(fact.data) or fact.name for fact in self.watch.facts[-12:]]
+        assert found, f"waited {seconds:.0f} s for: {what}; last seen: {last}"
         return self.facts(name, **attributes)[-1]
 
     def facts(self, name: str, **attributes: Any) -> list[Seen]:

@@ -126,6 +126,12 @@ class Replay:
         if today is not None:
             yield today
 
+    def reported(self) -> Iterator[tuple[str, float, datetime]]:
+        """Prediction id, label and its event time, of every label that was sent."""
+        for row in self._landing[: self._landed]:
+            moment = _moment(self._flights.observed_at[row])
+            yield str(self._prediction_ids[row]), float(self._flights.label[row]), moment
+
     async def _questions(self) -> AsyncIterator[Question]:
         """One request an hour and airport; one a flight while a retraining is open."""
         times = self._flights.event_time
