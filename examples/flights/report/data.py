@@ -82,12 +82,14 @@ class Link:
 class TimedTurn:
     """One turn of the loop as a chain of events, from the alert on, in the order of their causes.
 
-    `answered_at` is None if no new version came of it; `outcome` says what did.
+    `answered_at` is None if no new version came of it; `outcome` says what did, in a word, and
+    `reason` why.
     """
 
     model: str
     version: int | None
-    outcome: str
+    outcome: Literal["answering", "rejected", "failed", "unfinished"]
+    reason: str
     detected_at: datetime
     links: tuple[Link, ...]
     answered_at: datetime | None
@@ -98,6 +100,11 @@ class TimedTurn:
         if self.answered_at is None:
             return None
         return (self.answered_at - self.links[0].wall).total_seconds()
+
+    @property
+    def lasted(self) -> float:
+        """Seconds from the alert to the last event."""
+        return self.offset(self.links[-1])
 
     def offset(self, link: Link) -> float:
         """Seconds of a link after the alert."""

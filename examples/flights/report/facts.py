@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
-from typing import Any, Final, Protocol
+from typing import Any, Final, Literal, Protocol
 
 from examples.flights.report.data import AlertRow, Consequence, Link, TimedTurn
 from headrace.events import (
@@ -23,6 +23,8 @@ from headrace.events import (
     RetrainDecided,
     StepChanged,
 )
+
+Outcome = Literal["answering", "rejected", "failed", "unfinished"]
 
 
 class Fact(Protocol):
@@ -86,30 +88,33 @@ def timed_turns(facts: Iterable[Fact]) -> tuple[TimedTurn, ...]:
 def _turn(drift: DriftDetected, facts: list[Fact]) -> TimedTurn:
     answered = [fact for fact in facts if isinstance(fact.data, FirstAnswerServed)]
     made = [fact.data.version for fact in facts if isinstance(fact.data, ModelVersionCreated)]
+    outcome, reason = _outcome(facts)
     return TimedTurn(
         model=drift.model,
         version=made[-1] if made else None,
-        outcome=_outcome(facts),
+        outcome=outcome,
+        reason=reason,
         detected_at=drift.detected_at,
         links=tuple(_link(fact) for fact in facts),
         answered_at=answered[0].wall if answered else None,
     )
 
 
-def _outcome(facts: list[Fact]) -> str:
+def _outcome(facts: list[Fact]) -> tuple[Outcome, str]:
+    """What came of a turn, and why, by its latest event that decides it."""
     for fact in reversed(facts):
         match fact.data:
             case FirstAnswerServed():
-                return "answering"
+                return "answering", ""
             case PromotionDecided(outcome="rejected", reason=reason):
-                return f"rejected: {reason}"
+                return "rejected", reason
             case DeploymentFailed(reason=reason):
-                return f"deployment failed: {reason}"
+                return "failed", f"deployment: {reason}"
             case PipelineRunChanged(state="failed", error=error):
-                return f"pipeline failed: {error}"
+                return "failed", f"pipeline: {error}"
             case _:
                 continue
-    return "unfinished"
+    return "unfinished", ""
 
 
 def _suppressed(facts: list[Fact]) -> bool:

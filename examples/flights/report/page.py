@@ -55,7 +55,8 @@ def page(data: ReportData) -> str:
         weeks=sorted({(week.first, week.name) for arm in data.arms for week in arm.weekly}),
         period=_period,
         phases=phases,
-        slowest=data.slowest or 1.0,
+        longest=max((turn.lasted for turn in data.turns), default=0.0) or 1.0,
+        events={link.event_id for turn in data.turns for link in turn.links},
     )
 
 

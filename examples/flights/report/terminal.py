@@ -74,10 +74,15 @@ def _arms(data: ReportData) -> Table:
 
 def _turns(data: ReportData) -> Table:
     table = _table("\nTurns of the loop")
-    for name in ("alert (event time)", "model", "from alert to first answer", "what took longest"):
+    for name in (
+        "alert (event time)",
+        "model",
+        "from alert to first answer",
+        "what took longest, or why not",
+    ):
         table.add_column(name, overflow="fold")
     for turn in data.turns:
-        took = f"{turn.seconds:.1f} s" if turn.seconds is not None else escape(turn.outcome)
+        took = f"{turn.seconds:.1f} s" if turn.seconds is not None else f"[yellow]{turn.outcome}[/]"
         version = f" v{turn.version}" if turn.version else ""
         slowest = max(
             zip(turn.links, turn.links[1:], strict=False),
@@ -87,7 +92,12 @@ def _turns(data: ReportData) -> Table:
         longest = (
             f"{slowest[1].name} {escape(slowest[1].about)}" if slowest else "[dim]one event[/]"
         )
-        table.add_row(f"{turn.detected_at:%d %b %H:%M}", f"{turn.model}{version}", took, longest)
+        table.add_row(
+            f"{turn.detected_at:%d %b %H:%M}",
+            f"{turn.model}{version}",
+            took,
+            escape(turn.reason) or longest,
+        )
     return table
 
 

@@ -22,7 +22,7 @@ from examples.flights.report.page import page, phases
 from examples.flights.report.targets import verdicts
 from examples.flights.report.terminal import show
 from headrace.errors import InvalidInput
-from headrace.events import AlertRaised, EventData, ModelDeployed
+from headrace.events import AlertRaised, EventData, ModelDeployed, PromotionDecided
 from tests.harness.recorded import DRIFTS, recorded_year
 
 FIRST = date(2013, 2, 1)
@@ -253,7 +253,10 @@ def test_the_page_needs_no_network() -> None:
 
 
 def test_every_link_of_the_page_leads_to_an_event_on_it() -> None:
-    html = page(year())
+    first = year().turns[0]
+    outside = replace(first.links[0], causation_id="an-event-that-the-report-does-not-hold")
+    turn = replace(first, links=(outside, *first.links[1:]))
+    html = page(replace(year(), turns=(turn,)))
 
     links = set(re.findall(r'href="#e-([^"]+)"', html))
 
@@ -284,3 +287,16 @@ def test_a_turn_that_came_to_nothing_says_why() -> None:
     (turn,) = timed_turns(cut)
 
     assert (turn.seconds, turn.outcome) == (None, "unfinished")
+    assert turn.lasted < 5
+
+
+def test_a_rejected_version_is_told_with_the_reason_of_the_gate() -> None:
+    chain = [fact for fact in facts() if fact.correlation_id == year().turns[0].links[0].event_id]
+    decided = next(fact for fact in chain if isinstance(fact.data, PromotionDecided))
+    rejection = decided.data.model_copy(update={"outcome": "rejected", "reason": "log loss worse"})
+    until = [fact for fact in chain if fact.wall < decided.wall]
+
+    (turn,) = timed_turns([*until, replace(decided, data=rejection)])
+
+    assert (turn.seconds, turn.outcome, turn.reason) == (None, "rejected", "log loss worse")
+    assert "rejected: log loss worse" in page(replace(year(), turns=(turn,)))
