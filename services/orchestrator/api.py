@@ -171,7 +171,8 @@ def _add_worker_protocol(routes: APIRouter, work: Work) -> None:
 
     @routes.post("/worker/claim")
     async def claim(body: Claim, request: Request) -> Claimed:
-        assignment = await work.claim(body, Caller.of(request.headers))
+        caller = Caller.of(request.headers)
+        assignment = await work.claim(body, caller, gone=request.is_disconnected)
         return Claimed(assignment=assignment)
 
     @routes.post("/worker/heartbeat")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -71,9 +71,12 @@ class Work:
         self.wake()
         self.log.info("worker_said_hello", worker=hello.worker, pipelines=[p.name for p in plans])
 
-    async def claim(self, claim: Claim, caller: Caller) -> Assignment | None:
+    async def claim(
+        self, claim: Claim, caller: Caller, *, gone: Callable[[], Awaitable[bool]]
+    ) -> Assignment | None:
         """A ready step, as soon as there is one; None after `wait_seconds`.
 
+        A claimer that is `gone` is given nothing: its step would wait for the lease to end.
         Raises NotFound if the worker must say hello first, Conflict if it was replaced.
         """
         async with self.bus.transaction(caller) as tx:
@@ -87,6 +90,8 @@ class Work:
         try:
             while True:
                 waiter.clear()
+                if await gone():
+                    return None
                 assignment = await self._try_claim(claim, environment, caller)
                 remaining = deadline - loop.time()
                 if assignment is not None or remaining <= 0:

@@ -122,7 +122,7 @@ class Attempt:
             output = _tail(scratch / "output.log")
             self.log.error("step_failed", detail=result["detail"], output=output)
             return self._failed(result["error"], retryable=result["retryable"])
-        return await self._succeeded(result)
+        return await self._succeeded(result, pins)
 
     async def _inputs(self, pins: Pins) -> dict[str, dict[str, Any]]:
         async def local(entry: Mapping[str, Any]) -> dict[str, Any]:
@@ -199,9 +199,11 @@ class Attempt:
             return {"type": "refused", "kind": "Transient", "error": repr(error)}
         return {"type": "fetched", "paths": [str(path) for path in paths]}
 
-    async def _succeeded(self, result: Mapping[str, Any]) -> Completion:
+    async def _succeeded(self, result: Mapping[str, Any], pins: Pins) -> Completion:
         names = list(result["outputs"])
-        stored = await asyncio.gather(*(self._stored(result["outputs"][name]) for name in names))
+        stored = await asyncio.gather(
+            *(self._stored(result["outputs"][name], pins) for name in names)
+        )
         digest, uri = await self._store_manifest(result["datasets"])
         return self._ended(
             "succeeded",
@@ -212,10 +214,10 @@ class Attempt:
             manifest_uri=uri,
         )
 
-    async def _stored(self, output: Mapping[str, Any]) -> dict[str, Any]:
+    async def _stored(self, output: Mapping[str, Any], pins: Pins) -> dict[str, Any]:
         if output["path"] is None:
             return {"kind": output["kind"], "value": output["value"]}
-        digest, size, path = await self.around.cache.adopt(Path(output["path"]))
+        digest, size, path = await self.around.cache.adopt(Path(output["path"]), pins)
         prefix = f"pipelines/{self.run_id}/{self.assignment.step}/{self.assignment.fence}"
         ref = await self.around.blobs.put_file(f"{prefix}/{digest.removeprefix('sha256:')}", path)
         self.uploaded.append(ref.uri)

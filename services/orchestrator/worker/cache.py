@@ -55,9 +55,10 @@ class BlobCache:
             task.add_done_callback(lambda _: self._fetching.pop(digest, None))
         return await asyncio.shield(task)
 
-    async def adopt(self, path: Path) -> tuple[str, int, Path]:
-        """Take a file over: its digest, its size, where it is now."""
+    async def adopt(self, path: Path, pins: Pins) -> tuple[str, int, Path]:
+        """Take a file over, pinned: its digest, its size, where it is now."""
         digest, size = await asyncio.to_thread(_digest_of, path)
+        pins.add(digest)
         target = self._path(digest)
         _move(path, target)
         self._evict()
@@ -71,6 +72,7 @@ class BlobCache:
             yield pins
         finally:
             pins.release()
+            self._evict()
 
     def _path(self, digest: str) -> Path:
         return self.directory / digest.removeprefix("sha256:")

@@ -45,12 +45,21 @@ SYSTEM_PATHS: Final = (
     "/lib",
     "/lib64",
     "/opt",
-    "/proc",
+    "/proc/cpuinfo",
+    "/proc/filesystems",
+    "/proc/loadavg",
+    "/proc/meminfo",
+    "/proc/self",
+    "/proc/stat",
+    "/proc/sys",
+    "/proc/uptime",
+    "/proc/version",
     "/run/systemd/resolve",
     "/sbin",
     "/sys",
     "/usr",
 )
+"""Of /proc only the process's own part: other processes' environments hold their secrets."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -19,11 +19,16 @@ import asyncpg
 import httpx
 import pytest
 
-from deploy.local.testing import TestBucket, TestDatabase
-from headrace.events.contracts import by_type
+from deploy.local import Backends, provision
+from deploy.local.testing import TestBucket, TestDatabase, create_database, drop_database
+from headrace.events import PipelineRunChanged, RetrainDecided
+from headrace.events.topics import ORCHESTRATOR_POLICY, ORCHESTRATOR_RUNS
 from headrace.ids import new_id
+from headrace.pipelines import Plan
+from headrace.pipelines.plan import Parameter, RetryPlan, Source, StepPlan
 from headrace.runtime import db
 from headrace.runtime.blobs import Blobs
+from headrace.runtime.bus import Event, Tail
 from headrace.runtime.service.lifecycle import serve
 from headrace.runtime.telemetry import configure_logs
 from services.orchestrator.app import build
@@ -32,21 +37,38 @@ from tests.harness.bus import skip_history, until
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 API = "/api/orchestrator/v1"
+LEASE_SECONDS = 3.0
 SAMPLE = "tests.component.orchestrator.sample"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Published:
-    """One event as it went through the outbox."""
-
-    data: Any
-    id: str
-    correlation_id: str
-    causation_id: str | None
-
-    @property
-    def name(self) -> str:
-        return type(self.data).__name__
+PLAN_NAME = "by-hand"
+PLAN = Plan(
+    name=PLAN_NAME,
+    module="nowhere",
+    attribute="by_hand",
+    parameters=(
+        Parameter(name="n", kind="int", required=False, default=1),
+        Parameter(name="model", kind="str", required=False, default=""),
+        Parameter(name="dataset_version", kind="int", required=False, default=0),
+    ),
+    steps=(
+        StepPlan(
+            name="first",
+            function="first",
+            inputs={"n": Source(parameter="n")},
+            outputs={"result": "int"},
+            retry=RetryPlan(attempts=2, backoff=0.01),
+            timeout=60,
+        ),
+        StepPlan(
+            name="second",
+            function="second",
+            inputs={"x": Source(step="first", output="result")},
+            outputs={"result": "int"},
+        ),
+    ),
+)
+"""Two steps in a row, run by `FakeWorker`."""
 
 
 @dataclass(kw_only=True)
@@ -96,7 +118,7 @@ class Orchestrator:
         async def there() -> bool:
             run = await self.run(run_id)
             found.update(next(entry for entry in run["steps"] if entry["step"] == step))
-            return found["state"] == state
+            return bool(found["state"] == state)
 
         await until(there, seconds=seconds, what=f"step {step} to be {state}")
         return found
@@ -108,6 +130,7 @@ class Worker:
 
     process: subprocess.Popen[bytes]
     log: Path
+    directory: Path
 
     def kill(self) -> None:
         self.process.kill()
@@ -120,6 +143,13 @@ class Worker:
     @property
     def text(self) -> str:
         return self.log.read_text()
+
+    @property
+    def readable(self) -> Path:
+        """A directory that its steps may read."""
+        path = self.directory / "readable"
+        path.mkdir(exist_ok=True)
+        return path
 
 
 def free_port() -> int:
@@ -171,13 +201,41 @@ async def _ready(http: httpx.AsyncClient, task: asyncio.Task[None]) -> bool:
         return False
 
 
-@pytest.fixture
-async def orchestrator(
-    database: TestDatabase, bucket: TestBucket, kafka: str
+@pytest.fixture(scope="module")
+async def own_database(backends: Backends) -> AsyncIterator[TestDatabase]:
+    made = await create_database(backends)
+    yield made
+    await drop_database(made)
+
+
+@pytest.fixture(scope="module")
+def own_bucket(backends: Backends) -> TestBucket:
+    name = f"test-{new_id()}"
+    provision.bucket(backends, name)
+    return TestBucket(
+        name=name,
+        endpoint=backends.s3_endpoint,
+        access_key=backends.s3_access_key,
+        secret_key=backends.s3_secret_key,
+    )
+
+
+@pytest.fixture(scope="module")
+async def service(
+    own_database: TestDatabase, own_bucket: TestBucket, kafka: str
 ) -> AsyncIterator[Orchestrator]:
-    await skip_history(database=database, kafka=kafka, service="orchestrator")
-    async with running(database, bucket, lease_seconds=3.0) as started:
+    await skip_history(database=own_database, kafka=kafka, service="orchestrator")
+    async with running(own_database, own_bucket, lease_seconds=LEASE_SECONDS) as started:
         yield started
+
+
+@pytest.fixture
+async def orchestrator(service: Orchestrator) -> AsyncIterator[Orchestrator]:
+    """The module's orchestrator; what a test leaves unfinished is cancelled."""
+    yield service
+    for state in ("pending", "running"):
+        for run in (await service.call("GET", f"/runs?state={state}"))["runs"]:
+            await service.call("POST", f"/runs/{run['pipeline_run_id']}/cancel")
 
 
 @dataclass(kw_only=True)
@@ -198,6 +256,7 @@ class Workers:
             "PIPELINES": SAMPLE,
             "SCRATCH_DIR": str(self.directory / "scratch"),
             "READABLE_DIRS": str(self.readable),
+            "HEARTBEAT_SECONDS": "0.5",
             "S3_ENDPOINT": self.bucket.endpoint,
             "S3_BUCKET": self.bucket.name,
             "S3_ACCESS_KEY": self.bucket.access_key,
@@ -215,7 +274,7 @@ class Workers:
                 stdout=output,
                 stderr=output,
             )
-        worker = Worker(process=process, log=log)
+        worker = Worker(process=process, log=log, directory=self.directory)
         self.started.append(worker)
         return worker
 
@@ -225,6 +284,16 @@ class Workers:
         path.mkdir(exist_ok=True)
         return path
 
+    async def ready(self, instance: int = 0, **changes: str) -> Worker:
+        """A worker that has imported its pipelines and takes steps."""
+        worker = self.start(instance, **changes)
+        await until(
+            lambda: worker.text.count("ready_for_steps") + worker.text.count("_registered") >= 2,
+            seconds=90,
+            what="the worker to be ready",
+        )
+        return worker
+
     def end(self) -> None:
         for worker in self.started:
             worker.process.kill()
@@ -233,29 +302,142 @@ class Workers:
 
 
 @pytest.fixture
-def workers(orchestrator: Orchestrator, bucket: TestBucket, tmp_path: Path) -> Iterator[Workers]:
-    made = Workers(url=orchestrator.url, bucket=bucket, directory=tmp_path)
+def workers(
+    orchestrator: Orchestrator, own_bucket: TestBucket, tmp_path: Path
+) -> Iterator[Workers]:
+    """Starts workers of the test's own."""
+    made = Workers(url=orchestrator.url, bucket=own_bucket, directory=tmp_path)
     yield made
     made.end()
 
 
-def published(row: asyncpg.Record) -> Published:
-    contract = by_type()[row["type"]]
-    headers = row["headers"]
-    return Published(
-        data=contract.decode(row["payload"]),
-        id=str(row["id"]),
-        correlation_id=headers["ce_correlationid"],
-        causation_id=headers.get("ce_causationid"),
-    )
+@pytest.fixture(scope="module")
+async def one_worker(
+    service: Orchestrator, own_bucket: TestBucket, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Worker]:
+    made = Workers(url=service.url, bucket=own_bucket, directory=tmp_path_factory.mktemp("worker"))
+    yield await made.ready()
+    made.end()
 
 
 @pytest.fixture
-async def blobs(bucket: TestBucket) -> AsyncIterator[Blobs]:
+def working(orchestrator: Orchestrator, one_worker: Worker) -> Worker:
+    """The module's worker, with nothing left to do for other tests."""
+    _ = orchestrator
+    return one_worker
+
+
+@dataclass(kw_only=True)
+class Ear:
+    """What the orchestrator says on Kafka since the test began."""
+
+    heard: list[Event[Any]] = field(default_factory=list)
+
+    async def hear(self, event: Event[Any]) -> None:
+        self.heard.append(event)
+
+    def of_run(self, run_id: str) -> list[Event[Any]]:
+        return [
+            event
+            for event in self.heard
+            if getattr(event.data, "pipeline_run_id", None) == run_id
+            and not isinstance(event.data, RetrainDecided)
+        ]
+
+    def decisions(self, model: str) -> list[RetrainDecided]:
+        return [
+            event.data
+            for event in self.heard
+            if isinstance(event.data, RetrainDecided) and event.data.model == model
+        ]
+
+    async def until_decided(self, model: str, count: int = 1) -> list[RetrainDecided]:
+        await until(
+            lambda: len(self.decisions(model)) >= count, what=f"{count} decisions about {model}"
+        )
+        return self.decisions(model)
+
+    async def until_ended(self, run_id: str) -> list[Event[Any]]:
+        def ended() -> bool:
+            return any(
+                isinstance(event.data, PipelineRunChanged)
+                and event.data.state in ("succeeded", "failed", "cancelled")
+                for event in self.of_run(run_id)
+            )
+
+        await until(ended, what=f"the end of run {run_id} on Kafka")
+        return self.of_run(run_id)
+
+
+@pytest.fixture
+async def ear(kafka: str) -> AsyncIterator[Ear]:
+    listening = Ear()
+    tail = Tail(
+        kafka=kafka,
+        topics=[ORCHESTRATOR_RUNS, ORCHESTRATOR_POLICY],
+        on_event=listening.hear,
+        log=configure_logs(service="orchestrator", level="warning"),
+        start="end",
+    )
+    task = asyncio.create_task(tail.run())
+    await asyncio.wait_for(tail.caught_up.wait(), 20)
+    yield listening
+    task.cancel()
+    await asyncio.wait({task})
+
+
+@dataclass(kw_only=True)
+class FakeWorker:
+    """Speaks the worker protocol by hand, so that a test decides what a worker does."""
+
+    orchestrator: Orchestrator
+    name: str = field(default_factory=lambda: f"hand-{new_id()}")
+    session: str = field(default_factory=new_id)
+    plans: list[Any] = field(default_factory=lambda: [PLAN.to_json()])
+
+    async def hello(self) -> None:
+        await self.orchestrator.call("POST", "/worker/hello", self._message(plans=self.plans))
+
+    async def claim(self, *, wait_seconds: float = 0.0, pipeline: str = PLAN_NAME) -> Any:
+        message = self._message(pipelines=[pipeline], wait_seconds=wait_seconds)
+        answer = await self.orchestrator.call("POST", "/worker/claim", message)
+        return answer["assignment"]
+
+    async def beat(self, assignment: Any) -> list[int]:
+        held = [self._held(assignment)]
+        answer = await self.orchestrator.call("POST", "/worker/heartbeat", self._message(held=held))
+        return list(answer["fences"])
+
+    async def complete(self, assignment: Any, **fields: Any) -> httpx.Response:
+        outputs = {"result": {"kind": "json", "value": 1}}
+        message = {"outcome": "succeeded", "outputs": outputs, **fields}
+        body = self._message(**self._held(assignment), **message)
+        return await self.orchestrator.answer("POST", "/worker/complete", body)
+
+    def _message(self, **fields: Any) -> dict[str, Any]:
+        return {"worker": self.name, "session": self.session, **fields}
+
+    def _held(self, assignment: Any) -> dict[str, Any]:
+        return {
+            "pipeline_run_id": assignment["run"]["run_id"],
+            "step": assignment["step"],
+            "fence": assignment["fence"],
+        }
+
+
+@pytest.fixture
+async def worker(orchestrator: Orchestrator) -> FakeWorker:
+    made = FakeWorker(orchestrator=orchestrator)
+    await made.hello()
+    return made
+
+
+@pytest.fixture
+async def blobs(own_bucket: TestBucket) -> AsyncIterator[Blobs]:
     async with Blobs.open(
-        endpoint=bucket.endpoint,
-        bucket=bucket.name,
-        access_key=bucket.access_key,
-        secret_key=bucket.secret_key,
+        endpoint=own_bucket.endpoint,
+        bucket=own_bucket.name,
+        access_key=own_bucket.access_key,
+        secret_key=own_bucket.secret_key,
     ) as opened:
         yield opened

@@ -79,8 +79,10 @@ def test_an_alarm_waits_for_its_data(dataset: DatasetState | None) -> None:
         ),
         (
             replace(VIEW, last_retrained_at=MARCH - timedelta(days=27)),
-            "cooldown until 2013-03-02T00:00:00Z:"
-            " last retrained by the alarm of 2013-02-02T00:00:00Z",
+            (
+                "cooldown until 2013-03-02T00:00:00Z:"
+                " last retrained by the alarm of 2013-02-02T00:00:00Z"
+            ),
         ),
     ],
 )

@@ -22,7 +22,7 @@ CHECKOUT = Path(__file__).resolve().parents[3]
 
 class Both(NamedTuple):
     table: pa.Table
-    count: int
+    rows: int
 
 
 @step(retry=Retry(attempts=3, backoff=0.5), timeout="10m", resources=Resources(threads=2))
@@ -44,7 +44,7 @@ def describe(mean: float, count: int) -> str:
 @pipeline(preload=["json"])
 def report(source: str, scale: float = 2.0) -> None:
     both = load(source)
-    describe(mean(both.table, scale), both.count)
+    describe(mean(both.table, scale), both.rows)
 
 
 def test_the_body_becomes_a_graph_of_its_steps() -> None:
@@ -78,7 +78,7 @@ def test_a_type_error_names_both_ends() -> None:
     @pipeline()
     def wrong(source: str) -> None:
         both = load(source)
-        describe(both.table, both.count)  # type: ignore[arg-type]
+        describe(both.table, both.rows)  # type: ignore[arg-type]
 
     expected = (
         r"pipeline wrong: step describe input 'mean' expects float,"
