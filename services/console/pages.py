@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
@@ -51,6 +52,7 @@ class Pages:
         self._health = health
         self._clock = clock
         self._templates = _environment()
+        self._assets = _digest(HERE / "static")
         self._settled: dict[str, tuple[int, Regions]] = {}
 
     def model_or_default(self, asked: str | None) -> str:
@@ -65,6 +67,7 @@ class Pages:
         return self._templates.get_template("page.html").render(
             model=model,
             plot_style=STYLE,
+            assets=self._assets,
             stream_id=change.id,
             regions={
                 name: Markup(html)  # noqa: S704 - came out of our own templates
@@ -160,6 +163,14 @@ def _current(found: tuple[Turn, ...]) -> Turn | None:
     going = [turn for turn in found if turn.ended is None]
     loops = [turn for turn in found if turn.kind == "drift"]
     return next(iter(going or loops or found), None)
+
+
+def _digest(folder: Path) -> str:
+    """Changes with any file of the folder, so that no browser keeps an old one."""
+    content = sha256()
+    for file in sorted(folder.iterdir()):
+        content.update(file.read_bytes())
+    return content.hexdigest()[:12]
 
 
 def _environment() -> Environment:

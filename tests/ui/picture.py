@@ -12,7 +12,7 @@ from tests.ui.conftest import BROWSERS, FLAGS
 
 
 def take(url: str, file: Path, *, width: int = 1280, height: int = 1180) -> None:
-    """Write what a person sees first. Raises if no Chromium is installed or the page is not live."""
+    """Write what a person sees first; an error if the page does not become live."""
     found = next(filter(None, map(shutil.which, BROWSERS)), None)
     if found is None:
         raise SystemExit("no Chromium is installed (Debian: apt-get install chromium)")
