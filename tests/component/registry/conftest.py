@@ -6,7 +6,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
@@ -15,9 +15,11 @@ import httpx
 import pytest
 import uvicorn
 from fastapi import FastAPI
+from pydantic import SecretStr
 
-from deploy.local.testing import TestBucket, TestDatabase
-from headrace.events import Envelope, Segment
+from deploy.local import Backends
+from deploy.local.testing import create_database, drop_database
+from headrace.events import Envelope, EventData, Segment
 from headrace.events.contracts import Data, by_type, contract_of
 from headrace.ids import new_id
 from headrace.runtime import db
@@ -64,6 +66,10 @@ class Registry:
         return self.resources.pool
 
     @property
+    def project(self) -> str:
+        return self.resources.settings.project
+
+    @property
     def blobs(self) -> Blobs:
         return self.resources.blobs
 
@@ -71,11 +77,16 @@ class Registry:
         """What was emitted, in order; only those called `names` if any are given."""
         rows = await self.pool.fetch("select * from outbox order by seq")
         found = [_published(row) for row in rows]
-        return [event for event in found if not names or event.name in names]
+        return [
+            event
+            for event in found
+            if event.data.project == self.project and (not names or event.name in names)
+        ]
 
-    async def handle(self, data: Data, *, correlation_id: str | None = None) -> Event[Any]:
+    async def handle(self, data: EventData, *, correlation_id: str | None = None) -> Event[Any]:
         """Let the handler of an event have it, in a transaction as the bus gives."""
-        event = arriving(data, correlation_id=correlation_id)
+        mine = data.model_copy(update={"project": self.project})
+        event = arriving(mine, correlation_id=correlation_id)
         async with self.resources.bus.transaction(Caller.by(event)) as tx:
             await HANDLERS[type(data)](event, tx)
         return event
@@ -194,46 +205,41 @@ def evidence(dataset: Any, *, champion: int | None, **changes: Any) -> dict[str,
     }
 
 
-def settings_for(database: TestDatabase, bucket: TestBucket, *, tracking_url: str) -> Settings:
-    return Settings(
+@pytest.fixture(scope="session")
+async def shared(backends: Backends) -> AsyncIterator[Resources[Settings]]:
+    """A migrated database, a bucket and a bus for all tests; each test has its own project."""
+    database = await create_database(backends)
+    settings = Settings(
         http_port=0,
-        kafka=database.backends.kafka,
-        database_url=database.url("registry"),
-        s3_endpoint=bucket.endpoint,
-        s3_bucket=bucket.name,
-        s3_access_key=bucket.access_key,
-        s3_secret_key=bucket.secret_key,
-        tracking_url=tracking_url,
+        kafka=backends.kafka,
+        database_url=SecretStr(database.url("registry")),
+        s3_endpoint=backends.s3_endpoint,
+        s3_bucket=backends.s3_bucket,
+        s3_access_key=backends.s3_access_key,
+        s3_secret_key=SecretStr(backends.s3_secret_key),
+        tracking_url="http://127.0.0.1:9",
     )
-
-
-@asynccontextmanager
-async def opened(settings: Settings) -> AsyncIterator[Registry]:
-    """A registry on these backends."""
-    service = build(settings)
-    url = settings.database_url.get_secret_value()
     log = configure_logs(service="registry", level="warning")
-    pool = await db.open_pool(url, schema="registry")
-    await db.migrate(
-        pool, schema="registry", packages=(db.BUS_MIGRATIONS, "services.registry.migrations")
-    )
     metrics = Metrics()
+    pool = await db.open_pool(database.url("registry"), schema="registry")
+    packages = (db.BUS_MIGRATIONS, "services.registry.migrations")
+    await db.migrate(pool, schema="registry", packages=packages)
     bus = Bus(
         service="registry",
         instance=0,
-        kafka=settings.kafka,
-        database_url=url,
+        kafka=backends.kafka,
+        database_url=database.url("registry"),
         pool=pool,
         metrics=metrics,
         log=log,
     )
     async with Blobs.open(
-        endpoint=settings.s3_endpoint,
-        bucket=settings.s3_bucket,
-        access_key=settings.s3_access_key,
-        secret_key=settings.s3_secret_key.get_secret_value(),
+        endpoint=backends.s3_endpoint,
+        bucket=backends.s3_bucket,
+        access_key=backends.s3_access_key,
+        secret_key=backends.s3_secret_key,
     ) as blobs:
-        resources = Resources(
+        yield Resources(
             settings=settings,
             clock=SystemClock(),
             log=log,
@@ -242,18 +248,18 @@ async def opened(settings: Settings) -> AsyncIterator[Registry]:
             maybe_bus=bus,
             maybe_blobs=blobs,
         )
-        app = application(cast("Any", service), cast("Any", resources), tails=[])
-        transport = httpx.ASGITransport(app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://registry") as http:
-            yield Registry(app=app, http=http, resources=resources)
     pool.terminate()
+    await drop_database(database)
 
 
 @pytest.fixture
-async def registry(database: TestDatabase, bucket: TestBucket) -> AsyncIterator[Registry]:
-    settings = settings_for(database, bucket, tracking_url="http://127.0.0.1:9")
-    async with opened(settings) as running:
-        yield running
+async def registry(shared: Resources[Settings]) -> AsyncIterator[Registry]:
+    settings = shared.settings.model_copy(update={"project": f"project-{new_id()}"})
+    resources = replace(shared, settings=settings)
+    app = application(cast("Any", build(settings)), cast("Any", resources), tails=[])
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://registry") as http:
+        yield Registry(app=app, http=http, resources=resources)
 
 
 def _published(row: asyncpg.Record) -> Published:

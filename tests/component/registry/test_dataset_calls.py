@@ -92,8 +92,12 @@ async def test_data_of_another_model_are_refused(registry: Registry) -> None:
 async def test_hundreds_of_versions_store_every_segment_once(registry: Registry) -> None:
     for place in range(300):
         await registry.handle(written([synthetic(place)], through=place))
-    stored = await registry.pool.fetchval("select count(*) from dataset_segment")
-    spans = await registry.pool.fetchval("select max(cardinality(spans)) from dataset_version")
+    stored = await registry.pool.fetchval(
+        "select count(*) from dataset_segment where project = $1", registry.project
+    )
+    spans = await registry.pool.fetchval(
+        "select max(cardinality(spans)) from dataset_version where project = $1", registry.project
+    )
     assert (stored, spans) == (300, 2)
     for number in (1, 150, 300):
         seen = await registry.call("GET", f"{API}/datasets/{NAME}/versions/{number}")
@@ -145,7 +149,12 @@ async def test_the_same_upload_again_is_the_same_version(registry: Registry) -> 
         segments[2]["digest"],
         segments[0]["digest"],
     ]
-    assert await registry.pool.fetchval("select count(*) from dataset_segment") == 3
+    assert (
+        await registry.pool.fetchval(
+            "select count(*) from dataset_segment where project = $1", registry.project
+        )
+        == 3
+    )
     assert len(await registry.events("DatasetVersionCreated")) == 2
 
 

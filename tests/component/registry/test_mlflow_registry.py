@@ -370,14 +370,27 @@ async def test_broken_requests_name_the_field(registry: Registry, body: object, 
     assert words in response.json()["message"]
 
 
-async def test_prompts_hide_from_ordinary_search(client: MlflowClient) -> None:
-    def prompts() -> None:
-        client.create_registered_model("flights")
-        client.register_prompt(name="greeting", template="Hello {{name}}")
-        assert [m.name for m in client.search_registered_models()] == ["flights"]
-        assert client.load_prompt("prompts:/greeting/1").template == "Hello {{name}}"
+async def test_prompts_hide_from_ordinary_search(registry: Registry, client: MlflowClient) -> None:
+    tags = [{"key": "mlflow.prompt.is_prompt", "value": "true"}]
+    path = "/api/2.0/mlflow"
+    await registry.model("flights")
+    await registry.call(
+        "POST", f"{path}/registered-models/create", {"name": "greeting", "tags": tags}
+    )
+    await registry.call(
+        "POST",
+        f"{path}/model-versions/create",
+        {"name": "greeting", "source": "dummy-source", "tags": tags},
+    )
 
-    await asyncio.to_thread(prompts)
+    def search() -> None:
+        assert [m.name for m in client.search_registered_models()] == ["flights"]
+        assert client.search_model_versions("name = 'greeting'") == []
+        asked = "tags.`mlflow.prompt.is_prompt` = 'true'"
+        assert [m.name for m in client.search_registered_models(asked)] == ["greeting"]
+        assert [v.name for v in client.search_model_versions(asked)] == ["greeting"]
+
+    await asyncio.to_thread(search)
 
 
 async def test_the_same_idempotency_key_is_the_same_version(registry: Registry) -> None:

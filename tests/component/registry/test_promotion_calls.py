@@ -152,7 +152,9 @@ async def test_the_database_itself_refuses_a_self_approval(registry: Registry) -
             waiting["request_id"],
         )
     with pytest.raises(asyncpg.CheckViolationError, match="has no approval"):
-        await registry.pool.execute("update promotion_request set state = 'approved'")
+        await registry.pool.execute(
+            "update promotion_request set state = 'approved' where project = $1", registry.project
+        )
 
 
 async def test_what_was_decided_stays_decided(registry: Registry) -> None:
@@ -166,7 +168,9 @@ async def test_what_was_decided_stays_decided(registry: Registry) -> None:
         await registry.answer("POST", f"{path}/approve", {"approver": "ann"})
     ).status_code == 409
     with pytest.raises(asyncpg.CheckViolationError, match="already"):
-        await registry.pool.execute("update promotion_request set state = 'waiting'")
+        await registry.pool.execute(
+            "update promotion_request set state = 'waiting' where project = $1", registry.project
+        )
     with pytest.raises(asyncpg.InsufficientPrivilegeError, match="append-only"):
         await registry.pool.execute("delete from promotion_approval")
 

@@ -19,32 +19,32 @@ from services.registry.store import (
 )
 from tests.component.registry.conftest import Registry
 
-Read = Callable[[Connection], Awaitable[object]]
+Read = Callable[[Connection, str], Awaitable[object]]
 
 
-async def _model_reads(connection: Connection) -> None:
-    model = await models.lock(connection, project="default", name="flights")
+async def _model_reads(connection: Connection, project: str) -> None:
+    model = await models.lock(connection, project=project, name="flights")
     await aliases.holder(connection, model=model, alias="champion")
     await aliases.as_of(connection, model=model, alias="champion", moment=None)
     await promotions.waiting(connection, model=model, alias="champion")
-    await promotions.policy(connection, project="default", model="flights")
+    await promotions.policy(connection, project=project, model="flights")
     await versions.live_numbers(connection, model=model)
     await versions.latest(connection, model_ids=[model.id], stages=["None"])
 
 
-async def _version_reads(connection: Connection) -> None:
-    version = await versions.get(connection, project="default", name="flights", version=1)
+async def _version_reads(connection: Connection, project: str) -> None:
+    version = await versions.get(connection, project=project, name="flights", version=1)
     await versions.files(connection, version_id=version.id)
     await promotions.of_version(connection, version_id=version.id, alias="champion")
 
 
-async def _dataset_reads(connection: Connection) -> None:
-    await datasets.find(connection, project="default", name="data", version=None)
-    await datasets.segments(connection, project="default", name="data", version=1)
+async def _dataset_reads(connection: Connection, project: str) -> None:
+    await datasets.find(connection, project=project, name="data", version=None)
+    await datasets.segments(connection, project=project, name="data", version=1)
 
 
-async def _lineage_reads(connection: Connection) -> None:
-    await lineage.behind(connection, project="default", version_id=str(uuid.uuid4()))
+async def _lineage_reads(connection: Connection, project: str) -> None:
+    await lineage.behind(connection, project=project, version_id=str(uuid.uuid4()))
 
 
 @pytest.mark.parametrize("read", [_model_reads, _version_reads, _dataset_reads, _lineage_reads])
@@ -56,7 +56,7 @@ async def test_a_hot_read_scans_no_table(registry: Registry, read: Read) -> None
     async with registry.pool.acquire() as connection, connection.transaction():
         await connection.execute("set local enable_seqscan = off")
         with connection.query_logger(lambda query: asked.append((query.query, query.args))):
-            await read(connection)
+            await read(connection, registry.project)
             await asyncio.sleep(0)  # loggers are called by the loop
         selects = [
             (sql, args) for sql, args in asked if "select" in sql[:20].lower() or "with" in sql
