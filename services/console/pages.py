@@ -111,7 +111,7 @@ class Pages:
         curves = accuracy_curves(facts, model)
         context: dict[str, object] = {
             "model": model,
-            "models": self._live.models,
+            "models": [(name, facts.promoted(name)) for name in self._live.models],
             "promoted": facts.promoted(model),
             "before": rollback_target(facts.facts("ModelPromoted"), model),
             "deployed": facts.deployed(model),

@@ -200,11 +200,11 @@ def test_models_are_chosen_by_keyboard(served: Served, page: Page) -> None:
     served.tell(recorded_year(last=LAST))
     page.goto(served.url)
 
-    page.get_by_role("link", name="flights-static", exact=True).focus()
+    page.get_by_role("link", name="flights-static v1", exact=True).focus()
     page.keyboard.press("Enter")
 
     expect(page).to_have_title("flights-static · Headrace")
-    expect(page.locator("#models a[aria-current]")).to_have_text("flights-static")
+    expect(page.locator("#models a[aria-current]")).to_have_text("flights-static v1")
 
 
 def test_after_a_restart_the_page_reconnects_and_shows_what_is_now(page: Page) -> None:
