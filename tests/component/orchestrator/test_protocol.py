@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from headrace.ids import new_id
-from tests.component.orchestrator.conftest import PLAN_NAME, Ear, FakeWorker, Orchestrator
+from tests.harness.orchestrator import PLAN_NAME, Ear, FakeWorker, Orchestrator
 
 
 async def finish(worker: FakeWorker, *, wait_seconds: float = 5.0) -> Any:

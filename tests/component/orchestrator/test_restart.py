@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from deploy.local.testing import TestBucket, TestDatabase
-from tests.component.orchestrator.conftest import (
+from tests.harness.bus import skip_history
+from tests.harness.orchestrator import (
     LEASE_SECONDS,
     PLAN_NAME,
     FakeWorker,
     running,
 )
-from tests.harness.bus import skip_history
 
 
 async def test_runs_leases_and_workers_survive_a_restart(

@@ -18,8 +18,8 @@ from headrace.events import (
     PromotionDecided,
 )
 from headrace.ids import new_id
-from tests.component.orchestrator.conftest import PLAN_NAME, Ear, FakeWorker, Orchestrator
 from tests.harness.bus import until
+from tests.harness.orchestrator import PLAN_NAME, Ear, FakeWorker, Orchestrator
 
 FEBRUARY = datetime(2013, 2, 1, tzinfo=UTC)
 DIGEST = f"sha256:{'0' * 64}"

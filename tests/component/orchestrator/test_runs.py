@@ -10,14 +10,14 @@ from headrace.client import EventProducer
 from headrace.events import PipelineRunRequested
 from headrace.ids import new_id
 from services.orchestrator.store.tasks import CANDIDATE, OVERDUE
-from tests.component.orchestrator.conftest import (
+from tests.harness.bus import until
+from tests.harness.orchestrator import (
     PLAN,
     PLAN_NAME,
     Ear,
     FakeWorker,
     Orchestrator,
 )
-from tests.harness.bus import until
 
 
 async def test_the_same_run_id_twice_is_one_run(

@@ -6,8 +6,8 @@ import pytest
 
 from headrace.ids import new_id
 from headrace.runtime.blobs import Blobs, digest_of
-from tests.component.orchestrator.conftest import CHECKOUT, Orchestrator, Worker
 from tests.harness.bus import until
+from tests.harness.orchestrator import CHECKOUT, Orchestrator, Worker
 
 
 async def test_a_pipeline_runs_on_a_worker_and_leaves_its_artifacts(

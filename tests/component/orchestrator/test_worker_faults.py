@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from headrace.runtime.blobs import Blobs
-from tests.component.orchestrator.conftest import Orchestrator, Workers
 from tests.harness.bus import until
+from tests.harness.orchestrator import Orchestrator, Workers
 
 
 async def test_a_killed_worker_s_step_runs_again_elsewhere(

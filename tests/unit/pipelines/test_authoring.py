@@ -78,7 +78,7 @@ def test_a_type_error_names_both_ends() -> None:
     @pipeline()
     def wrong(source: str) -> None:
         both = load(source)
-        describe(both.table, both.rows)  # type: ignore[arg-type]
+        describe(both.table, both.rows)
 
     expected = (
         r"pipeline wrong: step describe input 'mean' expects float,"
@@ -91,7 +91,7 @@ def test_a_type_error_names_both_ends() -> None:
 def test_a_parameter_of_the_wrong_type_names_both_ends() -> None:
     @pipeline()
     def wrong(source: int) -> None:
-        load(source)  # type: ignore[arg-type]
+        load(source)
 
     with pytest.raises(PipelineError, match=r"expects str, but parameter source gives int"):
         wrong.plan()
@@ -100,7 +100,7 @@ def test_a_parameter_of_the_wrong_type_names_both_ends() -> None:
 def test_a_constant_of_the_wrong_type_is_refused() -> None:
     @pipeline()
     def wrong() -> None:
-        load(3)  # type: ignore[arg-type]
+        load(3)
 
     with pytest.raises(PipelineError, match="expects str, got the constant 3"):
         wrong.plan()
@@ -109,7 +109,7 @@ def test_a_constant_of_the_wrong_type_is_refused() -> None:
 def test_a_missing_input_is_named() -> None:
     @pipeline()
     def wrong() -> None:
-        load()  # type: ignore[call-arg]
+        load()
 
     with pytest.raises(PipelineError, match=r"step load needs input 'source' \(str\)"):
         wrong.plan()
@@ -118,7 +118,7 @@ def test_a_missing_input_is_named() -> None:
 def test_an_input_that_the_step_does_not_have_is_named() -> None:
     @pipeline()
     def wrong(source: str) -> None:
-        load(source, speed=3)  # type: ignore[call-arg]
+        load(source, speed=3)
 
     with pytest.raises(PipelineError, match="has no input 'speed'; it has: source"):
         wrong.plan()

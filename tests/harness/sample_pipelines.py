@@ -139,3 +139,14 @@ def _secrets() -> None:
     """Succeeds if a setting of the worker can be seen: its own, or in another process."""
     if not [name for name in os.environ if name.startswith("HEADRACE_")]:
         Path(f"/proc/{os.getppid()}/environ").read_bytes()
+
+
+@step
+def stamp() -> float:
+    """When user code runs, wall clock."""
+    return time.time()
+
+
+@pipeline(name="stamping")
+def stamping() -> None:
+    stamp()
