@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -10,7 +11,8 @@ from dataclasses import dataclass
 import httpx
 import pytest
 
-from deploy.local.testing import TestBucket, TestDatabase
+from deploy.local import Backends, provision
+from deploy.local.testing import create_database, drop_database
 from headrace.ids import new_id
 from headrace.runtime.blobs import Blobs
 from services.console.app import build as build_console
@@ -66,44 +68,63 @@ class Desk:
         return page
 
 
-@pytest.fixture
-async def desk(database: TestDatabase, bucket: TestBucket, kafka: str) -> AsyncIterator[Desk]:
-    model = f"model-{new_id()[-8:]}"
+@dataclass(frozen=True)
+class Running:
+    """What all tests of this module share."""
+
+    console: httpx.AsyncClient
+    registry: httpx.AsyncClient
+    blobs: Blobs
+
+
+@pytest.fixture(scope="module")
+async def services(backends: Backends) -> AsyncIterator[Running]:
+    database = await create_database(backends)
+    name = f"test-{new_id()}"
+    await asyncio.to_thread(provision.bucket, backends, name)
     registry = RegistrySettings(
         http_port=free_port(),
-        kafka=kafka,
+        kafka=backends.kafka,
         database_url=database.url("registry"),
-        s3_endpoint=bucket.endpoint,
-        s3_bucket=bucket.name,
-        s3_access_key=bucket.access_key,
-        s3_secret_key=bucket.secret_key,
+        s3_endpoint=backends.s3_endpoint,
+        s3_bucket=name,
+        s3_access_key=backends.s3_access_key,
+        s3_secret_key=backends.s3_secret_key,
         tracking_url=NOWHERE,
     )
     console = ConsoleSettings(
         http_port=free_port(),
-        kafka=kafka,
+        kafka=backends.kafka,
         front_url=NOWHERE,
         registry_url=f"http://127.0.0.1:{registry.http_port}",
         orchestrator_url=NOWHERE,
         monitoring_url=NOWHERE,
         serving_url=NOWHERE,
     )
-    await skip_history(database=database, kafka=kafka, service="registry")
+    await skip_history(database=database, kafka=backends.kafka, service="registry")
     async with AsyncExitStack() as stack:
         blobs = await stack.enter_async_context(
             Blobs.open(
-                endpoint=bucket.endpoint,
-                bucket=bucket.name,
-                access_key=bucket.access_key,
-                secret_key=bucket.secret_key,
+                endpoint=backends.s3_endpoint,
+                bucket=name,
+                access_key=backends.s3_access_key,
+                secret_key=backends.s3_secret_key,
             )
         )
         asked = await stack.enter_async_context(running(build_registry(registry)))
         shown = await stack.enter_async_context(running(build_console(console)))
-        await asked.post("/api/2.0/mlflow/registered-models/create", json={"name": model})
-        policy = f"/api/registry/v1/models/{model}/policy"
-        assert (await asked.put(policy, json={"auto_promote": False})).status_code == 200
-        yield Desk(console=shown, registry=asked, blobs=blobs, model=model)
+        yield Running(console=shown, registry=asked, blobs=blobs)
+    await drop_database(database)
+
+
+@pytest.fixture
+async def desk(services: Running) -> Desk:
+    model = f"model-{new_id()[-8:]}"
+    registry = services.registry
+    await registry.post("/api/2.0/mlflow/registered-models/create", json={"name": model})
+    policy = f"/api/registry/v1/models/{model}/policy"
+    assert (await registry.put(policy, json={"auto_promote": False})).status_code == 200
+    return Desk(console=services.console, registry=registry, blobs=services.blobs, model=model)
 
 
 def champion(page: str) -> str:
