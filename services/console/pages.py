@@ -174,12 +174,14 @@ def _digest(folder: Path) -> str:
 
 
 def _environment() -> Environment:
+    """Every template as it is now: files that change under a running console do no harm."""
     environment = Environment(
         loader=FileSystemLoader(HERE / "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        auto_reload=False,
     )
     environment.filters.update(
         duration=formats.duration,
@@ -203,4 +205,6 @@ def _environment() -> Environment:
         stage_titles=stories.STAGE_TITLES,
         evidence_text=stories.evidence,
     )
+    for name in environment.list_templates():
+        environment.get_template(name)
     return environment
