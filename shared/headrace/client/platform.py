@@ -93,6 +93,10 @@ class Platform:
         except NotFound:
             return None
 
+    def model_version(self, model: str, version: int) -> dict[str, Any]:
+        """`{version, digest, files, tags, ...}`. Raises NotFound."""
+        return self._json("GET", f"/api/registry/v1/models/{_part(model)}/versions/{version}")
+
     def request_promotion(
         self,
         model: str,
