@@ -99,7 +99,7 @@ def origin(turn: Turn) -> str:
     by = f" by {person(asked)}" if asked else ""
     return {
         "drift": "drift",
-        "run": f"pipeline run asked{by}",
+        "run": f"pipeline run asked{by}" if by else "pipeline run",
         "promotion": f"promotion asked{by}",
         "rollback": "rollback by hand",
     }[turn.kind]
