@@ -76,10 +76,14 @@ async def test_an_event_reaches_another_service_with_its_cause(
 
 async def test_what_is_rolled_back_is_never_published(database: TestDatabase, kafka: str) -> None:
     async with member(database=database, kafka=kafka, service="registry") as registry:
-        with pytest.raises(RuntimeError, match="no"):
+
+        async def emit_and_fail() -> None:
             async with registry.bus.transaction() as tx:
                 tx.emit(version("undone", 1))
                 raise RuntimeError("no")
+
+        with pytest.raises(RuntimeError, match="no"):
+            await emit_and_fail()
 
         assert await registry.pool.fetchval("select count(*) from outbox") == 0
         assert await registry.pool.fetchval("select last_number from outbox_source") == 0
@@ -281,10 +285,12 @@ async def test_a_consumer_killed_between_effect_and_commit_changes_and_loses_not
     await skip_history(database=database, kafka=kafka, service="orchestrator")
     pool = await db.open_pool(database.url("orchestrator"), schema="orchestrator", size=1)
     await pool.execute("create table effect (number int)")
-    async with member(database=database, kafka=kafka, service="registry") as registry:
-        async with registry.bus.transaction() as tx:
-            for number in range(1, 6):
-                tx.emit(version("killed", number))
+    async with (
+        member(database=database, kafka=kafka, service="registry") as registry,
+        registry.bus.transaction() as tx,
+    ):
+        for number in range(1, 6):
+            tx.emit(version("killed", number))
     died = await asyncio.to_thread(
         subprocess.run,
         [sys.executable, "-c", KILLED, database.url("orchestrator"), kafka],

@@ -92,9 +92,7 @@ class Bus:
                 for consumer in self.consumers
             ]
             consuming.append(asyncio.create_task(self._publish_offsets(), name="offsets"))
-            done, _ = await asyncio.wait(
-                {relay, *consuming}, return_when=asyncio.FIRST_COMPLETED
-            )
+            done, _ = await asyncio.wait({relay, *consuming}, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
         finally:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, Literal
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
 from headrace.errors import UndecodableEvent
@@ -18,6 +18,7 @@ from headrace.runtime.bus.model import Event
 from headrace.runtime.telemetry import Log
 
 _POLL_MS: Final = 200
+_ALL_TYPES: Final = frozenset(by_type())
 
 
 class Tail:
@@ -25,7 +26,7 @@ class Tail:
 
     Begins at the beginning (or the end) of the log at every start, and after a broken
     connection goes on where it was; `caught_up` is set once the log as it was at the start has
-    been read. Undecodable records are passed over.
+    been read. Undecodable records, and those that a relay sent again, are passed over.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class Tail:
         self._start = start
         self._next: dict[TopicPartition, int] = {}
         self._ends: dict[TopicPartition, int] = {}
+        self._seen: dict[tuple[TopicPartition, str], str] = {}
         self.gate = Gate()
         self.caught_up = asyncio.Event()
 
@@ -79,22 +81,31 @@ class Tail:
         self._note_caught_up()
 
     async def _read(self, client: AIOKafkaConsumer) -> None:
-        types = frozenset(by_type())
         while True:
             await self.gate.passed()
             fetched = await client.getmany(timeout_ms=_POLL_MS, max_records=2000)
             for place, records in fetched.items():
                 for record in records:
-                    try:
-                        envelope, value = envelope_of(record)
-                        event = event_of(record, envelope, value, types)
-                    except UndecodableEvent:
-                        event = None
+                    event = self._event(place, record)
                     if event is not None:
                         await self._on_event(event)
                 self._next[place] = records[-1].offset + 1
             if fetched:
                 self._note_caught_up()
+
+    def _event(self, place: TopicPartition, record: ConsumerRecord) -> Event[Any] | None:
+        """The event of a record; None if it cannot be decoded or a relay sent it again."""
+        try:
+            envelope, value = envelope_of(record)
+            event = event_of(record, envelope, value, _ALL_TYPES)
+        except UndecodableEvent:
+            return None
+        if envelope.sequence is not None:
+            source = (place, envelope.source)
+            if envelope.sequence <= self._seen.get(source, ""):
+                return None
+            self._seen[source] = envelope.sequence
+        return event
 
     def _note_caught_up(self) -> None:
         if all(self._next.get(place, 0) >= end for place, end in self._ends.items()):
