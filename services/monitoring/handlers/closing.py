@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import Any
+from urllib.parse import quote
 
 from headrace.events import LabelledDataWritten, MonitoredDayClosed, Segment
 from headrace.profiles import ProfileSchema
@@ -17,6 +18,7 @@ from services.monitoring.day_summary import (
 from services.monitoring.event_time import date_of, moment
 from services.monitoring.handlers.alarms import note_mismatch, observe
 from services.monitoring.handlers.context import Context
+from services.monitoring.handlers.files import reaching_files
 from services.monitoring.handlers.material import Material, load
 from services.monitoring.segments import SegmentFile, segment_files
 from services.monitoring.store import days, labels, models, monitors, predictions
@@ -87,7 +89,9 @@ async def _write_segments(
 async def _store_file(
     context: Context, model: MonitoredModel, day: int, file: SegmentFile
 ) -> StoredSegment:
-    blob = await context.blobs.put(f"labelled/{model.model}/{file.digest}.parquet", file.data)
+    key = f"labelled/{quote(model.model, safe='')}/{file.digest}.parquet"
+    with reaching_files():
+        blob = await context.blobs.put(key, file.data)
     return StoredSegment(
         day=day,
         uri=blob.uri,

@@ -15,6 +15,7 @@ from services.monitoring.domain import Monitor, encode
 from services.monitoring.event_time import microseconds
 from services.monitoring.handlers.alarms import observe, raise_quality_alert, resolve
 from services.monitoring.handlers.context import Context
+from services.monitoring.handlers.files import reaching_files
 from services.monitoring.handlers.material import load
 from services.monitoring.store import days, models, monitors
 from services.monitoring.store.days import ClosedDay
@@ -81,7 +82,8 @@ async def _profile(context: Context, deployed: ModelDeployed) -> TrainingProfile
     if found is None:
         raise Permanent("no training profile")
     try:
-        data = await context.blobs.get_verified(found.uri, found.digest)
+        with reaching_files():
+            data = await context.blobs.get_verified(found.uri, found.digest)
         return await asyncio.to_thread(TrainingProfile.from_bytes, data)
     except Permanent as error:
         raise Permanent(f"training profile cannot be used: {error}") from error

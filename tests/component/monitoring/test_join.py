@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 import pytest_asyncio
 
 from deploy.local.testing import TestBucket, TestDatabase
-from headrace.errors import InvalidInput, Refused
+from headrace.errors import InvalidInput, Refused, Transient
 from headrace.events import LabelledDataWritten, MonitoredDayClosed
+from headrace.runtime.blobs import Blobs
 from services.monitoring.event_time import Calendar
 from tests.harness.monitoring import Desk, at, batch, closing, desk, label
 
@@ -275,3 +277,22 @@ async def test_a_request_without_event_time_does_not_stop_a_replay(monitoring: D
 
     assert [segment.rows for segment in written.segments] == [150]
     assert [day.predictions for day in monitoring.of(MonitoredDayClosed)] == [150]
+
+
+async def test_while_the_blob_store_is_away_a_batch_is_neither_taken_nor_dropped(
+    monitoring: Desk,
+) -> None:
+    await monitoring.predictions(batch("m", [("p/0", at(1)), ("p/1", at(31))]))
+    await monitoring.labels(label("m", "p/0", at(2)))
+    before = await monitoring.model("m")
+    async with Blobs.open(
+        endpoint="http://127.0.0.1:9", bucket="none", access_key="none", secret_key="none"
+    ) as nowhere:
+        cut_off = replace(monitoring, context=replace(monitoring.context, blobs=nowhere))
+        with pytest.raises(Transient, match="blob store"):
+            await cut_off.labels(label("m", "p/1", at(31)))
+    assert await monitoring.model("m") == before
+
+    await monitoring.labels(label("m", "p/1", at(31)))
+    (written,) = monitoring.of(LabelledDataWritten)
+    assert [segment.rows for segment in written.segments] == [1]
