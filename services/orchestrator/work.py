@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -80,7 +80,7 @@ class Work:
         Raises NotFound if the worker must say hello first, Conflict if it was replaced.
         """
         async with self.bus.transaction(caller) as tx:
-            environment = await runs.require_worker(
+            await runs.require_worker(
                 tx.connection, project=self.project, name=claim.worker, session=claim.session
             )
         loop = asyncio.get_running_loop()
@@ -92,7 +92,7 @@ class Work:
                 waiter.clear()
                 if await gone():
                     return None
-                assignment = await self._try_claim(claim, environment, caller)
+                assignment = await self._try_claim(claim, caller)
                 remaining = deadline - loop.time()
                 if assignment is not None or remaining <= 0:
                     return assignment
@@ -153,16 +153,13 @@ class Work:
             error = "lease expired: its worker was not heard of" if expired else "timed out"
             await self._end(run_id, step, fence, outcome, error, Caller.none())
 
-    async def _try_claim(
-        self, claim: Claim, environment: Mapping[str, Any], caller: Caller
-    ) -> Assignment | None:
+    async def _try_claim(self, claim: Claim, caller: Caller) -> Assignment | None:
         async with self.bus.transaction(caller) as tx:
             started = await engine.claim(
                 tx,
                 project=self.project,
                 worker=claim.worker,
                 session=claim.session,
-                environment=environment,
                 pipelines=claim.pipelines,
                 lease_seconds=self.lease_seconds,
             )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +10,7 @@ from headrace.errors import Conflict, NotFound
 from headrace.runtime.bus import Tx
 from services.orchestrator.domain import engine as rules
 from services.orchestrator.domain.engine import GivenUp, History, Outcome
-from services.orchestrator.engine.changes import emit_step, finish_run, plan_of_run, set_run_state
+from services.orchestrator.engine.changes import emit_run, emit_step, finish_run, plan_of_run
 from services.orchestrator.engine.model import Ended, Started
 from services.orchestrator.store import runs, tasks
 from services.orchestrator.store.runs import Run
@@ -23,20 +23,19 @@ async def claim(
     project: str,
     worker: str,
     session: str,
-    environment: Mapping[str, Any],
     pipelines: Sequence[str],
     lease_seconds: float,
 ) -> Started | None:
     """Hand out the step that has been ready longest; None if there is none.
 
-    A session that was replaced gets nothing. `environment` is what the attempt will run on.
+    A session that was replaced gets nothing.
     """
-    candidate = await tasks.lock_candidate(tx.connection, project=project, pipelines=pipelines)
+    candidate = await runs.lock_candidate(tx.connection, project=project, pipelines=pipelines)
     if candidate is None:
         return None
-    run = await _locked(tx, project, candidate[0])
+    run, name = candidate
     plan = plan_of_run(run)
-    step = plan.step(candidate[1])
+    step = plan.step(name)
     taken = await tasks.take(
         tx.connection,
         project=project,
@@ -51,12 +50,12 @@ async def claim(
         return None
     fence, attempt = taken
     if run.state == "pending":
-        run = await set_run_state(tx, run, state="running")
-    run = await _note_environment(tx, run, environment)
-    outputs = await tasks.outputs_of(
-        tx.connection, project=project, run_id=run.id, steps=sorted(step.upstream)
-    )
-    run = await emit_step(tx, run, step=step.name, state="running", attempt=attempt, worker=worker)
+        run = emit_run(tx, replace(run, state="running"))
+    environment = await runs.environment_of(tx.connection, project=project, worker=worker)
+    run = replace(run, environments=rules.added(run.environments, [environment]))
+    outputs = await _outputs(tx, run, step.upstream)
+    run = emit_step(tx, run, step=step.name, state="running", attempt=attempt, worker=worker)
+    await runs.save(tx.connection, run)
     return Started(
         run=run,
         plan=plan,
@@ -113,16 +112,20 @@ async def _succeed(tx: Tx, run: Run, task: Task, ended: Ended) -> Run | None:
         tx.connection, **where, step=task.step, fence=ended.fence, outputs=ended.outputs
     )
     await _note_end(tx, ended)
-    run = await _note_facts(tx, run, ended)
-    run = await emit_step(
-        tx, run, step=task.step, state="succeeded", attempt=task.attempt, task=task
+    run = emit_step(
+        tx,
+        _with_facts(run, ended),
+        step=task.step,
+        state="succeeded",
+        attempt=task.attempt,
+        task=task,
     )
     downstream = plan_of_run(run).downstream(task.step)
     if downstream:
         await tasks.release_downstream(tx.connection, **where, steps=downstream)
-        return None
-    if await tasks.unfinished(tx.connection, **where) == 0:
+    elif await tasks.unfinished(tx.connection, **where) == 0:
         return await finish_run(tx, run, state="succeeded")
+    await runs.save(tx.connection, run)
     return None
 
 
@@ -146,7 +149,7 @@ async def _not_succeeded(tx: Tx, run: Run, task: Task, ended: Ended) -> Run | No
             history=verdict.history,
             error=verdict.reason,
         )
-        run = await emit_step(
+        run = emit_step(
             tx,
             run,
             step=task.step,
@@ -168,9 +171,10 @@ async def _not_succeeded(tx: Tx, run: Run, task: Task, ended: Ended) -> Run | No
         delay=verdict.delay,
         error=error,
     )
-    await emit_step(
+    run = emit_step(
         tx, run, step=task.step, state="ready", attempt=task.attempt, task=task, error=error
     )
+    await runs.save(tx.connection, run)
     return None
 
 
@@ -184,40 +188,19 @@ async def _note_end(tx: Tx, ended: Ended) -> None:
     )
 
 
-async def _note_environment(tx: Tx, run: Run, environment: Mapping[str, Any]) -> Run:
-    noted = replace(run, environments=rules.added(run.environments, [dict(environment)]))
-    if noted.environments != run.environments:
-        await _store_facts(tx, noted)
-    return noted
+async def _outputs(tx: Tx, run: Run, upstream: Collection[str]) -> dict[str, dict[str, Any]]:
+    if not upstream:
+        return {}
+    return await tasks.outputs_of(
+        tx.connection, project=run.project, run_id=run.id, steps=sorted(upstream)
+    )
 
 
-async def _note_facts(tx: Tx, run: Run, ended: Ended) -> Run:
-    noted = replace(
+def _with_facts(run: Run, ended: Ended) -> Run:
+    return replace(
         run,
         datasets=rules.added(run.datasets, [dict(entry) for entry in ended.datasets]),
         promotions=rules.added(run.promotions, [dict(entry) for entry in ended.promotions]),
         manifest_digest=ended.manifest_digest or run.manifest_digest,
         manifest_uri=ended.manifest_uri or run.manifest_uri,
     )
-    await _store_facts(tx, noted)
-    return noted
-
-
-async def _store_facts(tx: Tx, run: Run) -> None:
-    await runs.set_facts(
-        tx.connection,
-        project=run.project,
-        run_id=run.id,
-        datasets=run.datasets,
-        environments=run.environments,
-        promotions=run.promotions,
-        manifest_digest=run.manifest_digest,
-        manifest_uri=run.manifest_uri,
-    )
-
-
-async def _locked(tx: Tx, project: str, run_id: str) -> Run:
-    run = await runs.lock_run(tx.connection, project=project, run_id=run_id)
-    if run is None:
-        raise NotFound(f"no run {run_id}")
-    return run

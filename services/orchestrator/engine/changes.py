@@ -1,7 +1,7 @@
 """Changes of a run that the outside sees: state and event together.
 
 The run's row is locked by the caller, so events of a run come in the order of commits; each is
-caused by the one before.
+caused by the one before. `emit_*` return the run as it is then, which the caller saves once.
 """
 
 from __future__ import annotations
@@ -20,20 +20,16 @@ from services.orchestrator.store.tasks import Task
 
 
 async def finish_run(tx: Tx, run: Run, *, state: RunState, error: str | None = None) -> Run:
+    """End a run; saved. Steps that have not ended are skipped."""
     if state != "succeeded":
         for step in await tasks.skip_rest(tx.connection, project=run.project, run_id=run.id):
-            run = await emit_step(tx, run, step=step, state="skipped", attempt=0)
-    return await set_run_state(tx, run, state=state, error=error)
+            run = emit_step(tx, run, step=step, state="skipped", attempt=0)
+    run = emit_run(tx, replace(run, state=state, error=error))
+    await runs.save(tx.connection, run)
+    return run
 
 
-async def set_run_state(tx: Tx, run: Run, *, state: RunState, error: str | None = None) -> Run:
-    await runs.set_state(
-        tx.connection, project=run.project, run_id=run.id, state=state, error=error
-    )
-    return await emit_run(tx, replace(run, state=state, error=error))
-
-
-async def emit_run(tx: Tx, run: Run) -> Run:
+def emit_run(tx: Tx, run: Run, *, event_id: str | None = None) -> Run:
     event = PipelineRunChanged(
         project=run.project,
         pipeline_run_id=run.id,
@@ -46,10 +42,10 @@ async def emit_run(tx: Tx, run: Run) -> Run:
         error=run.error,
         changed_at=datetime.now(UTC),
     )
-    return await _emitted(tx, run, event)
+    return _emitted(tx, run, event, event_id)
 
 
-async def emit_step(
+def emit_step(
     tx: Tx,
     run: Run,
     *,
@@ -73,7 +69,7 @@ async def emit_step(
         error=error,
         changed_at=datetime.now(UTC),
     )
-    return await _emitted(tx, run, event)
+    return _emitted(tx, run, event)
 
 
 def plan_of_run(run: Run) -> Plan:
@@ -82,10 +78,16 @@ def plan_of_run(run: Run) -> Plan:
     return run.plan
 
 
-async def _emitted(tx: Tx, run: Run, event: PipelineRunChanged | StepChanged) -> Run:
-    event_id = tx.emit(event, correlation_id=run.correlation_id, causation_id=run.last_event_id)
-    await runs.set_last_event(tx.connection, project=run.project, run_id=run.id, event_id=event_id)
-    return replace(run, last_event_id=event_id)
+def _emitted(
+    tx: Tx, run: Run, event: PipelineRunChanged | StepChanged, event_id: str | None = None
+) -> Run:
+    emitted = tx.emit(
+        event,
+        correlation_id=run.correlation_id,
+        causation_id=run.last_event_id,
+        event_id=event_id,
+    )
+    return replace(run, last_event_id=emitted)
 
 
 def _run_state(state: str) -> RunState:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from headrace.errors import Conflict, HeadraceError, NotFound
+from headrace.ids import new_id
 from headrace.pipelines import Plan
 from headrace.runtime.bus import Tx
 from services.orchestrator.domain import engine as rules
@@ -67,8 +68,7 @@ async def plan_waiting_runs(tx: Tx, *, project: str, plan: Plan) -> list[Run]:
         try:
             arguments = plan.arguments(given)
         except HeadraceError as error:
-            await finish_run(tx, run, state="failed", error=str(error))
-            refused.append(run)
+            refused.append(await finish_run(tx, run, state="failed", error=str(error)))
             continue
         await runs.plan_run(
             tx.connection, project=project, run_id=run.id, plan=plan, parameters=arguments
@@ -90,13 +90,14 @@ async def cancel(tx: Tx, *, project: str, run_id: str, reason: str) -> Run | Non
 
 
 async def _add(tx: Tx, run: Run, plan: Plan | None) -> bool:
-    if not await runs.add_run(tx.connection, run):
+    event_id = new_id()
+    if not await runs.add_run(tx.connection, replace(run, last_event_id=event_id)):
         return False
     if plan is not None:
         await tasks.add_tasks(
             tx.connection, project=run.project, run_id=run.id, steps=rules.first_states(plan)
         )
-    await emit_run(tx, run)
+    emit_run(tx, run, event_id=event_id)
     return True
 
 

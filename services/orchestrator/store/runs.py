@@ -93,29 +93,33 @@ async def put_worker(
     )
 
 
-async def require_worker(
-    connection: Connection, *, project: str, name: str, session: str
-) -> dict[str, Any]:
-    """Note that a session is alive; its environment.
+async def require_worker(connection: Connection, *, project: str, name: str, session: str) -> None:
+    """Note that a session is alive, to some seconds.
 
     Raises NotFound for a worker that has not said hello, Conflict if a newer life of it has.
     """
     row = await connection.fetchrow(
-        "update worker set seen_at = now() where project = $1 and name = $2 and session = $3"
-        " returning environment",
+        "select session, seen_at < now() - interval '5 s' as long_ago from worker"
+        " where project = $1 and name = $2",
         project,
         name,
-        session,
     )
     if row is None:
-        present = await connection.fetchval(
-            "select session from worker where project = $1 and name = $2", project, name
+        raise NotFound(f"worker {name} has not said hello")
+    if row["session"] != session:
+        raise Conflict(f"worker {name}: session {session} was replaced by {row['session']}")
+    if row["long_ago"]:
+        await connection.execute(
+            "update worker set seen_at = now() where project = $1 and name = $2", project, name
         )
-        if present is None:
-            raise NotFound(f"worker {name} has not said hello")
-        raise Conflict(f"worker {name}: session {session} was replaced by {present}")
-    environment: dict[str, Any] = row["environment"]
-    return environment
+
+
+async def environment_of(connection: Connection, *, project: str, worker: str) -> dict[str, Any]:
+    """What a worker's steps run on, as it said in its hello."""
+    environment: dict[str, Any] | None = await connection.fetchval(
+        "select environment from worker where project = $1 and name = $2", project, worker
+    )
+    return environment or {}
 
 
 async def workers(connection: Connection, *, project: str) -> list[dict[str, Any]]:
@@ -179,6 +183,26 @@ async def lock_run(connection: Connection, *, project: str, run_id: str) -> Run 
     return None if row is None else run_of(row)
 
 
+async def lock_candidate(
+    connection: Connection, *, project: str, pipelines: Sequence[str]
+) -> tuple[Run, str] | None:
+    """The step that has been ready longest and its run, locked; runs locked by others are skipped.
+
+    The task itself may have been taken meanwhile: `tasks.take` tells.
+    """
+    row = await connection.fetchrow(CANDIDATE, project, list(pipelines))
+    return None if row is None else (run_of(row), row["ready_step"])
+
+
+CANDIDATE = (
+    "select run.*, task.step as ready_step from task join pipeline_run as run"
+    " on run.project = task.project and run.id = task.run_id"
+    " where task.state = 'ready' and task.ready_at <= now() and task.project = $1"
+    " and run.pipeline = any($2::text[])"
+    " order by task.ready_at limit 1 for update of run skip locked"
+)
+
+
 async def lock_unplanned(connection: Connection, *, project: str, pipeline: str) -> list[Run]:
     """Runs that wait for their pipeline to be registered, oldest first."""
     rows = await connection.fetch(
@@ -190,56 +214,25 @@ async def lock_unplanned(connection: Connection, *, project: str, pipeline: str)
     return [run_of(row) for row in rows]
 
 
-async def set_state(
-    connection: Connection, *, project: str, run_id: str, state: str, error: str | None = None
-) -> None:
-    """Move a run to a state; sets when it started or finished."""
+async def save(connection: Connection, run: Run) -> None:
+    """Write what changes of a run: state, last event, and what its steps used and asked for."""
     await connection.execute(
-        "update pipeline_run set state = $3, error = $4,"
-        " started_at = case when $3 = 'running' then now() else started_at end,"
+        "update pipeline_run set state = $3, error = $4, last_event_id = $5, datasets = $6,"
+        " environments = $7, promotions = $8, manifest_digest = $9, manifest_uri = $10,"
+        " started_at = case when $3 = 'running' then coalesce(started_at, now())"
+        "   else started_at end,"
         " finished_at = case when $3 in ('succeeded', 'failed', 'cancelled') then now() end"
         " where project = $1 and id = $2",
-        project,
-        run_id,
-        state,
-        error,
-    )
-
-
-async def set_last_event(
-    connection: Connection, *, project: str, run_id: str, event_id: str
-) -> None:
-    """The event that the run's next event is caused by."""
-    await connection.execute(
-        "update pipeline_run set last_event_id = $3 where project = $1 and id = $2",
-        project,
-        run_id,
-        event_id,
-    )
-
-
-async def set_facts(
-    connection: Connection,
-    *,
-    project: str,
-    run_id: str,
-    datasets: Sequence[Mapping[str, Any]],
-    environments: Sequence[Mapping[str, Any]],
-    promotions: Sequence[Mapping[str, Any]],
-    manifest_digest: str | None,
-    manifest_uri: str | None,
-) -> None:
-    """What the steps so far read, ran on and asked for."""
-    await connection.execute(
-        "update pipeline_run set datasets = $3, environments = $4, promotions = $5,"
-        " manifest_digest = $6, manifest_uri = $7 where project = $1 and id = $2",
-        project,
-        run_id,
-        list(datasets),
-        list(environments),
-        list(promotions),
-        manifest_digest,
-        manifest_uri,
+        run.project,
+        run.id,
+        run.state,
+        run.error,
+        run.last_event_id,
+        run.datasets,
+        run.environments,
+        run.promotions,
+        run.manifest_digest,
+        run.manifest_uri,
     )
 
 

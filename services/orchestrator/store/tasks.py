@@ -47,26 +47,6 @@ async def add_tasks(
     )
 
 
-async def lock_candidate(
-    connection: Connection, *, project: str, pipelines: Sequence[str]
-) -> tuple[str, str] | None:
-    """Run and step that has been ready longest, its run locked; runs that others lock are skipped.
-
-    The task itself may have been taken meanwhile: `take` tells.
-    """
-    row = await connection.fetchrow(CANDIDATE, project, list(pipelines))
-    return None if row is None else (row["run_id"], row["step"])
-
-
-CANDIDATE = (
-    "select task.run_id, task.step from task join pipeline_run as run"
-    " on run.project = task.project and run.id = task.run_id"
-    " where task.state = 'ready' and task.ready_at <= now() and task.project = $1"
-    " and run.pipeline = any($2::text[])"
-    " order by task.ready_at limit 1 for update of run skip locked"
-)
-
-
 async def take(
     connection: Connection,
     *,

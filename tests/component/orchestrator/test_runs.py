@@ -9,7 +9,8 @@ import pytest
 from headrace.client import EventProducer
 from headrace.events import PipelineRunRequested
 from headrace.ids import new_id
-from services.orchestrator.store.tasks import CANDIDATE, OVERDUE
+from services.orchestrator.store.runs import CANDIDATE
+from services.orchestrator.store.tasks import OVERDUE
 from tests.harness.bus import until
 from tests.harness.orchestrator import (
     PLAN,
