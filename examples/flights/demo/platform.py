@@ -73,6 +73,19 @@ class Platform:
             await asyncio.sleep(0.2)
         raise Transient(f"pipeline run {run_id} did not finish within {seconds:.0f} s")
 
+    async def copy_version(self, source: str, *, to: str) -> int:
+        """Register a version (`models:/name/version`) under another name, files and all."""
+        await self._call("POST", "/api/2.0/mlflow/registered-models/create", {"name": to})
+        made = await self._call(
+            "POST", "/api/2.0/mlflow/model-versions/create", {"name": to, "source": source}
+        )
+        return int(made["model_version"]["version"])
+
+    async def request_promotion(self, model: str, version: int) -> None:
+        """Ask that a version become champion."""
+        path = f"/api/registry/v1/models/{model}/versions/{version}/promotion-requests"
+        await self._call("POST", path, {"requested_by": "demo-operator"})
+
     async def set_promotion_policy(self, model: str, document: Mapping[str, Any]) -> None:
         """Whether promotions of a model pass by themselves, and with which margins."""
         await self._call("PUT", f"/api/registry/v1/models/{model}/policy", document)

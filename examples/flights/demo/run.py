@@ -112,8 +112,8 @@ async def run(
         stack.callback(following.cancel)
         with _timed(seconds, "first model"):
             january = bootstrap.labelled_table(flights.between(span.bootstrap_from, span.first))
-            for model in (MODEL, STATIC):
-                await _first_model(platform, blobs, watch, january, model)
+            await _first_model(platform, blobs, watch, january)
+            await _same_model_unlooped(platform, watch)
             await _close_the_loop(platform)
         with _timed(seconds, "replay"):
             traffic, clock = await _replay(flights, addresses, watch, span, progress)
@@ -134,20 +134,31 @@ async def run(
     )
 
 
-async def _first_model(
-    platform: Platform, blobs: Blobs, watch: Watch, january: pa.Table, model: str
-) -> None:
+async def _first_model(platform: Platform, blobs: Blobs, watch: Watch, january: pa.Table) -> None:
     """Upload, train, and promote by hand: the first version of a model is a person's decision."""
-    dataset = f"{model}-labelled"
-    body = await bootstrap.upload(blobs, january, model=model)
+    dataset = f"{MODEL}-labelled"
+    body = await bootstrap.upload(blobs, january, model=MODEL)
     version = await platform.add_dataset_version(dataset, body)
-    await platform.set_promotion_policy(model, {"auto_promote": False})
+    await platform.set_promotion_policy(MODEL, {"auto_promote": False})
     run_id = await platform.start_run(
         pipeline=PIPELINE,
-        model=model,
-        parameters={"model": model, "dataset": dataset, "dataset_version": version},
+        model=MODEL,
+        parameters={"model": MODEL, "dataset": dataset, "dataset_version": version},
     )
     await platform.finished_run(run_id, seconds=_TRAINING_SECONDS)
+    await _approve(platform, watch, MODEL)
+
+
+async def _same_model_unlooped(platform: Platform, watch: Watch) -> None:
+    """The same files under a name that nothing retrains."""
+    await platform.set_promotion_policy(STATIC, {"auto_promote": False})
+    version = await platform.copy_version(f"models:/{MODEL}/1", to=STATIC)
+    await platform.request_promotion(STATIC, version)
+    await _approve(platform, watch, STATIC)
+
+
+async def _approve(platform: Platform, watch: Watch, model: str) -> None:
+    """Approve what waits, and wait until it answers."""
     promoted = await platform.approve_waiting(
         model, approver="demo-approver", comment="first model, trained on January"
     )
