@@ -107,7 +107,7 @@ async def run(
                 secret_key=addresses.s3_secret_key,
             )
         )
-        watch = Watch(tell=tell)
+        watch = Watch(tell=tell, unlooped=frozenset({STATIC}))
         following = asyncio.create_task(follow(addresses.kafka, watch))
         stack.callback(following.cancel)
         with _timed(seconds, "first model"):

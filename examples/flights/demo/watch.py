@@ -11,6 +11,8 @@ from typing import Any
 
 from examples.flights.demo import lines
 from headrace.events import (
+    AlertRaised,
+    AlertResolved,
     DeploymentFailed,
     DriftDetected,
     EventData,
@@ -39,10 +41,12 @@ class Seen:
 class Watch:
     """The loop of some models as its facts arrive.
 
-    `tell` gets a line for each fact that a person wants to see.
+    `tell` gets a line for each fact that a person wants to see; drift of the `unlooped` models,
+    which starts nothing, is kept for the report only.
     """
 
     tell: Callable[[str], None]
+    unlooped: frozenset[str] = frozenset()
     facts: list[Seen] = field(default_factory=list)
     closed: dict[str, date] = field(default_factory=dict)
     open_epochs: dict[str, str] = field(default_factory=dict)
@@ -108,6 +112,9 @@ class Watch:
                 pass
 
     def _tell(self, data: EventData) -> None:
+        drifts = isinstance(data, AlertRaised | AlertResolved | DriftDetected | RetrainDecided)
+        if drifts and getattr(data, "model", None) in self.unlooped:
+            return
         line = lines.line(data)
         if line:
             self.tell(line)
