@@ -16,7 +16,7 @@ from services.orchestrator import engine, retraining
 from services.orchestrator.domain.policy import Policy
 from services.orchestrator.protocol import Claim, Claimed, Completion, Heartbeat, Hello, Renewed
 from services.orchestrator.settings import Settings
-from services.orchestrator.store import epochs, runs, tasks
+from services.orchestrator.store import epochs, models, runs, tasks
 from services.orchestrator.work import Work
 
 PREFIX = "/api/orchestrator/v1"
@@ -127,12 +127,12 @@ def _add_policies(routes: APIRouter, resources: Resources[Settings]) -> None:
     @routes.get("/policies")
     async def policies() -> dict[str, Any]:
         async with resources.pool.acquire() as connection:
-            return {"policies": await epochs.policies(connection, project=project)}
+            return {"policies": await models.policies(connection, project=project)}
 
     @routes.get("/policies/{model}")
     async def policy(model: Id) -> dict[str, Any]:
         async with resources.pool.acquire() as connection:
-            found = await epochs.policy(connection, project=project, model=model)
+            found = await models.policy(connection, project=project, model=model)
         if found is None:
             raise NotFound(f"model {model} has no retrain policy")
         return _policy_document(model, found)
@@ -141,7 +141,7 @@ def _add_policies(routes: APIRouter, resources: Resources[Settings]) -> None:
     async def put_policy(model: Id, body: NewPolicy) -> dict[str, Any]:
         new = Policy(**body.model_dump())
         async with resources.bus.transaction() as tx:
-            await epochs.put_policy(tx.connection, project=project, model=model, policy=new)
+            await models.put_policy(tx.connection, project=project, model=model, policy=new)
         return _policy_document(model, new)
 
     @routes.get("/epochs")

@@ -21,7 +21,7 @@ from headrace.runtime.bus import Event, Tx
 from services.orchestrator import engine
 from services.orchestrator.domain import policy as rules
 from services.orchestrator.domain.policy import Alarm, DatasetState, Decision, Epoch, Phase, Policy
-from services.orchestrator.store import epochs
+from services.orchestrator.store import epochs, models
 from services.orchestrator.store.epochs import StoredEpoch
 from services.orchestrator.store.runs import Run
 
@@ -29,8 +29,8 @@ from services.orchestrator.store.runs import Run
 async def on_alarm(tx: Tx, event: Event[DriftDetected]) -> None:
     """Decide what a DriftDetected leads to; the same event again changes nothing."""
     drift = event.data
-    dataset = await epochs.lock_dataset(tx.connection, project=drift.project, name=drift.dataset)
-    view = await epochs.lock_model(tx.connection, project=drift.project, model=drift.model)
+    dataset = await models.lock_dataset(tx.connection, project=drift.project, name=drift.dataset)
+    view = await models.lock_model(tx.connection, project=drift.project, model=drift.model)
     known = {"project": drift.project, "drift_event_id": event.id}
     if await epochs.was_decided(tx.connection, **known):
         return
@@ -70,7 +70,7 @@ async def on_alarm(tx: Tx, event: Event[DriftDetected]) -> None:
 async def on_dataset(tx: Tx, event: Event[DatasetVersionCreated]) -> None:
     """Remember the version, and start what waits for it."""
     data = event.data
-    newest = await epochs.put_dataset(
+    newest = await models.put_dataset(
         tx.connection,
         project=data.project,
         name=data.dataset,
@@ -93,8 +93,8 @@ async def on_promoted(tx: Tx, event: Event[ModelPromoted]) -> None:
     data = event.data
     if data.alias != "champion":
         return
-    await epochs.lock_model(tx.connection, project=data.project, model=data.model)
-    await epochs.put_champion(
+    await models.lock_model(tx.connection, project=data.project, model=data.model)
+    await models.put_champion(
         tx.connection, project=data.project, model=data.model, version=data.version
     )
     opened = await epochs.open_epoch(tx.connection, project=data.project, model=data.model)
@@ -110,7 +110,7 @@ async def on_decided(tx: Tx, event: Event[PromotionDecided]) -> None:
     data = event.data
     if data.outcome != "rejected":
         return
-    await epochs.lock_model(tx.connection, project=data.project, model=data.model)
+    await models.lock_model(tx.connection, project=data.project, model=data.model)
     opened = await epochs.open_epoch(tx.connection, project=data.project, model=data.model)
     if opened is None or opened.epoch.pipeline_run_id is None:
         return
@@ -127,7 +127,7 @@ async def on_run_finished(tx: Tx, run: Run) -> None:
     model = await epochs.model_of_run(tx.connection, project=run.project, run_id=run.id)
     if model is None:
         return
-    await epochs.lock_model(tx.connection, project=run.project, model=model)
+    await models.lock_model(tx.connection, project=run.project, model=model)
     opened = await epochs.open_epoch(tx.connection, project=run.project, model=model)
     if opened is None or opened.epoch.pipeline_run_id != run.id:
         return
@@ -140,7 +140,7 @@ async def on_run_finished(tx: Tx, run: Run) -> None:
 async def _resume(
     tx: Tx, event: Event[DatasetVersionCreated], *, model: str, state: DatasetState
 ) -> None:
-    view = await epochs.lock_model(tx.connection, project=event.data.project, model=model)
+    view = await models.lock_model(tx.connection, project=event.data.project, model=model)
     opened = await epochs.open_epoch(tx.connection, project=event.data.project, model=model)
     if opened is None or opened.epoch.phase is not Phase.AWAITING_DATA:
         return

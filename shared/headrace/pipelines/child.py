@@ -11,6 +11,7 @@ import os
 import resource
 import socket
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -34,6 +35,7 @@ def run(connection: socket.socket) -> None:
     _redirect_output(scratch / "output.log")
     os.chdir(scratch)
     os.environ.update({"HOME": str(scratch), "TMPDIR": str(scratch)})
+    tempfile.tempdir = str(scratch)  # an import before the fork may have settled on another
     _limit(assignment["threads"], assignment["memory"])
     step = find_step(assignment["module"], assignment["attribute"], assignment["step"])
     readable = [Path(path) for path in assignment["readable"]]

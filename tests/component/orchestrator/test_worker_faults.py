@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import psutil
+
 from headrace.runtime.blobs import Blobs
 from tests.harness.bus import until
 from tests.harness.orchestrator import Orchestrator, Workers
@@ -54,3 +56,21 @@ async def test_a_damaged_artifact_is_refused(
     run = await orchestrator.finished(run_id)
     assert run["state"] == "failed", worker.text
     assert f"expected digest {made['outputs']['table']['digest']}" in run["error"]
+
+
+async def test_a_killed_zygote_is_started_again_and_its_step_runs_anew(
+    orchestrator: Orchestrator, workers: Workers
+) -> None:
+    worker = await workers.ready()
+    gate = workers.readable / "gate"
+    run_id = await orchestrator.start("waiting", path=str(gate))
+    await orchestrator.until_step(run_id, "wait_for", "running")
+    (zygote,) = psutil.Process(worker.process.pid).children()
+    children = zygote.children()
+    zygote.kill()
+    await until(lambda: not any(child.is_running() for child in children), what="its child to end")
+    await until(lambda: worker.text.count("ready_for_steps") == 2, seconds=60, what="a new zygote")
+    gate.write_text("open")
+    run = await orchestrator.finished(run_id)
+    assert run["state"] == "succeeded", worker.text
+    assert run["attempts"][0]["error"] == "its process died: the process that started it died"
