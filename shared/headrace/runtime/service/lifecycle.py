@@ -8,6 +8,7 @@ pools close.
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
@@ -46,8 +47,20 @@ async def serve(service: Service[Any], *, log: Log, stop: asyncio.Event | None =
         tails = list(service.tails(resources)) if service.tails else []
         if service.prepare is not None:
             await service.prepare(resources)
+        _spare_the_collector()
         await _run_parts(service, resources, tails, stop)
     log.info("stopped")
+
+
+def _spare_the_collector() -> None:
+    """Keep the cyclic collector from walking what lives as long as the process.
+
+    A batch of events makes thousands of objects and no cycles: with the default thresholds the
+    collector took 40 % of monitoring's CPU (56 us a prediction and label, 35 us without).
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 100)
 
 
 async def _open(service: Service[Any], stack: AsyncExitStack, log: Log) -> Resources[Any]:
