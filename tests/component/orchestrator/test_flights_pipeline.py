@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 from collections.abc import Iterator
@@ -18,8 +19,12 @@ from deploy.local.stack import Stack
 from examples.flights.features import CATEGORICAL, INPUTS, NUMERIC
 from examples.flights.training import Rows, predict_onnx
 from headrace.client.platform import Platform
+from headrace.events import ModelVersionCreated, PromotionRequested
+from headrace.events.topics import REGISTRY_MODELS
 from headrace.profiles import TrainingProfile
 from headrace.runtime.blobs import Blobs, digest_of
+from headrace.runtime.bus import Event, Tail
+from headrace.runtime.telemetry import configure_logs
 from tests.harness.bus import until
 
 MODEL = "late"
@@ -98,6 +103,27 @@ async def test_two_retrainings_end_with_the_better_champion(site: Site) -> None:
     assert champion is not None
     assert champion["version"] == (2 if better else 1)
     await _check_files(site, first, site.platform.model_version(MODEL, 1)["files"])
+    told = await _told_of_models(site.stack.backends.kafka)
+    for run, version in ((first, 1), (second, 2)):
+        about = [event for event in told if event.data.version == version]
+        assert {type(event.data) for event in about} > {ModelVersionCreated, PromotionRequested}
+        assert {event.correlation_id for event in about} == {run["correlation_id"]}
+
+
+async def _told_of_models(kafka: str) -> list[Event[Any]]:
+    """Everything the registry said of models so far."""
+    heard: list[Event[Any]] = []
+
+    async def hear(event: Event[Any]) -> None:
+        heard.append(event)
+
+    log = configure_logs(service="test", level="warning")
+    tail = Tail(kafka=kafka, topics=[REGISTRY_MODELS], on_event=hear, log=log)
+    task = asyncio.create_task(tail.run())
+    await asyncio.wait_for(tail.caught_up.wait(), 20)
+    task.cancel()
+    await asyncio.wait({task})
+    return heard
 
 
 async def _check_files(site: Site, run: Any, files: Any) -> None:
