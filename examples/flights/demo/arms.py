@@ -85,23 +85,42 @@ def timer_arm(
     fired, as one does in the loop.
     """
     score = january.score.copy()
-    bounds = [moment + timedelta(days=1) for moment in moments] + [datetime.max.replace(tzinfo=UTC)]
-    with _shared_file(table) as known, _shared_file(rows) as asked:
-        jobs = [(str(known), str(asked), moment) for moment in moments]
-        with ProcessPoolExecutor(
-            max_workers=os.cpu_count(), mp_context=get_context("spawn")
-        ) as pool:
-            for number, scores in enumerate(pool.map(_fit_and_score, jobs)):
-                span = _between(january.event_time, bounds[number], bounds[number + 1])
-                score[span] = scores[span]
+    starts = [moment + timedelta(days=1) for moment in moments]
+    ends = [*starts[1:], datetime.max.replace(tzinfo=UTC)]
+    with _shared_file(table) as known, _one_thread_each():
+        jobs = [
+            (str(known), moment, rows.filter(_between(january.event_time, start, end)))
+            for moment, start, end in zip(moments, starts, ends, strict=True)
+        ]
+        processes = ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn"))
+        with processes as pool:
+            for job, scores in zip(
+                zip(starts, ends, strict=True), pool.map(_fit_and_score, jobs), strict=True
+            ):
+                score[_between(january.event_time, *job)] = scores
     return Scored(event_time=january.event_time, score=score, label=january.label)
 
 
-def _fit_and_score(job: tuple[str, str, datetime]) -> NDArray[np.float64]:
-    known, asked, moment = job
-    rows = training.Rows.from_table(pq.read_table(known)).known_by(moment)
+def _fit_and_score(job: tuple[str, datetime, pa.Table]) -> NDArray[np.float64]:
+    known, moment, asked = job
+    stamp = pa.scalar(moment, pa.timestamp("us", tz="UTC"))
+    table = pq.read_table(known)
+    rows = training.Rows.from_table(table.filter(pc.less_equal(table["observed_at"], stamp)))
     model = training.fit(training.split(rows)[0])
-    return model.predict(training.Rows.from_table(pq.read_table(asked)).columns)
+    return model.predict(training.Rows.from_table(asked).columns)
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Processes started meanwhile use one thread: more would fight over the cores."""
+    before = os.environ.get("OMP_NUM_THREADS")
+    os.environ["OMP_NUM_THREADS"] = "1"
+    try:
+        yield
+    finally:
+        os.environ.pop("OMP_NUM_THREADS")
+        if before is not None:
+            os.environ["OMP_NUM_THREADS"] = before
 
 
 @contextmanager
