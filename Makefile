@@ -25,8 +25,9 @@ up: $(READY) ## Start the stack and the console at one URL (HEADRACE_PORT_BASE m
 	@$(PY) -m deploy.local up --detach
 
 .PHONY: down
-down: $(READY) ## Stop the stack
+down: $(READY) ## Stop the stack, and the demo's if it was left behind
 	@$(PY) -m deploy.local down
+	@if [ -d .headrace/demo ]; then $(PY) -m deploy.local --directory .headrace/demo down; fi
 
 .PHONY: status
 status: $(READY) ## Say what runs and whether it is ready
