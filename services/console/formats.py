@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
-from datetime import UTC, date, datetime
-from typing import Final
+from datetime import UTC, datetime
 
 from markupsafe import Markup
+
+from headrace.moments import day
 
 
 def duration(seconds: float | None) -> str:
@@ -32,17 +32,6 @@ def number(value: float) -> str:
 def figure(value: float | None, places: int = 3) -> str:
     """A metric, or a dash where there is none."""
     return "\N{EN DASH}" if value is None else f"{value:.{places}f}"
-
-
-def day(moment: datetime | date) -> str:
-    """12 Apr 2013."""
-    return f"{moment.day} {moment:%b %Y}"
-
-
-def event_time(moment: datetime) -> str:
-    """12 Apr 2013, 14:05, in UTC: event time is never local."""
-    utc = moment.astimezone(UTC)
-    return f"{day(utc)}, {utc:%H:%M}"
 
 
 def clock(moment: datetime) -> Markup:
@@ -81,19 +70,3 @@ def words(name: str) -> str:
 def metric(name: str) -> str:
     """Auc as AUC, log_loss as log loss."""
     return "AUC" if name.lower() == "auc" else words(name)
-
-
-def plain(text: str) -> str:
-    """Text with its RFC 3339 moments as 12 Apr 2013, 14:05; midnight as the day alone."""
-    return _MOMENT.sub(lambda found: _plain_moment(found.group()), text)
-
-
-_MOMENT: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:\d\d)")
-
-
-def _plain_moment(text: str) -> str:
-    try:
-        utc = datetime.fromisoformat(text).astimezone(UTC)
-    except ValueError:
-        return text
-    return day(utc) if (utc.hour, utc.minute) == (0, 0) else event_time(utc)

@@ -10,6 +10,7 @@ from typing import Final
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from headrace import moments
 from headrace.plots import STYLE, bars
 from headrace.runtime.clock import Clock
 from services.console import formats, stories
@@ -187,15 +188,15 @@ def _environment() -> Environment:
         duration=formats.duration,
         number=formats.number,
         figure=formats.figure,
-        day=formats.day,
-        event_time=formats.event_time,
+        day=moments.day,
+        event_time=moments.event_time,
         clock=formats.clock,
         moment=formats.moment,
         ticking=formats.ticking,
         short=formats.short,
         words=formats.words,
         metric=formats.metric,
-        plain=formats.plain,
+        plain=moments.plain,
         about=stories.about,
         headline=stories.headline,
         origin=stories.origin,

@@ -23,18 +23,10 @@ from headrace.events import (
     RetrainDecided,
     StepChanged,
 )
+from headrace.moments import event_time, plain
 from services.console.domain.stages import StageKey
 from services.console.domain.turns import Stage, Turn, requested_by
-from services.console.formats import (
-    duration,
-    event_time,
-    figure,
-    metric,
-    number,
-    plain,
-    short,
-    words,
-)
+from services.console.formats import duration, figure, metric, number, short, words
 
 STAGE_TITLES: Final[Mapping[StageKey, str]] = {
     "alert": "Drift alert",

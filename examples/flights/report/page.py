@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from examples.flights.report import targets
 from examples.flights.report.data import Arm, Period, ReportData, TimedTurn
+from headrace.moments import day, plain
 from headrace.plots import STYLE, Chart, Frame, Line, Marker, line_chart
 
 COLORS: Final = {"looped": 1, "january": 2, "timer": 3}
@@ -36,13 +37,15 @@ def page(data: ReportData) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(day=_day, moment=_moment, figure=_figure, words=_words)
+    environment.filters.update(day=day, moment=_moment, figure=_figure, words=_words, plain=plain)
     return environment.get_template("page.html.jinja").render(
         data=data,
         plot_style=Markup(STYLE),  # noqa: S704 - our own style sheet
         verdicts=targets.verdicts(data),
         arms=sorted(data.arms, key=lambda arm: COLORS[arm.key]),
         colors=COLORS,
+        alerts=[alert for alert in data.alerts if alert.model == data.model],
+        others=[alert for alert in data.alerts if alert.model != data.model],
         charts=(
             ("AUC", "higher is better", *_charts(data, "AUC", lambda week: week.auc, targets.AUC)),
             (
@@ -108,10 +111,6 @@ def _charts(
 def _period(arm: Arm, first: object, *, weekly: bool = False) -> Period | None:
     found = arm.weekly if weekly else arm.monthly
     return next((period for period in found if period.first == first), None)
-
-
-def _day(value: datetime) -> str:
-    return f"{value.day} {value:%b %Y}"
 
 
 def _moment(value: datetime) -> str:

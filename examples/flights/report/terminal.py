@@ -10,6 +10,7 @@ from rich.text import Text
 
 from examples.flights.report.data import Period, ReportData
 from examples.flights.report.targets import verdicts
+from headrace.moments import plain
 
 
 def show(data: ReportData, console: Console) -> None:
@@ -90,13 +91,15 @@ def _turns(data: ReportData) -> Table:
             default=None,
         )
         longest = (
-            f"{slowest[1].name} {escape(slowest[1].about)}" if slowest else "[dim]one event[/]"
+            f"{slowest[1].name} {escape(plain(slowest[1].about))}"
+            if slowest
+            else "[dim]one event[/]"
         )
         table.add_row(
             f"{turn.detected_at:%d %b %H:%M}",
             f"{turn.model}{version}",
             took,
-            escape(turn.reason) or longest,
+            escape(plain(turn.reason or longest)),
         )
     return table
 
@@ -105,7 +108,7 @@ def _alerts(data: ReportData) -> Table:
     table = _table("\nAlerts")
     for name in ("event time", "model", "kind", "evidence", "what it started"):
         table.add_column(name, overflow="fold")
-    for alert in data.alerts:
+    for alert in (own for own in data.alerts if own.model == data.model):
         found = alert.evidence
         evidence = (
             f"{found.statistic} {found.value:.2f} > {found.threshold:.2f}" if found else "none"
@@ -113,7 +116,7 @@ def _alerts(data: ReportData) -> Table:
         started = {
             "started": "[green]a retraining[/]",
             "awaiting_data": "[yellow]waited for data[/]",
-            "suppressed": f"[dim]nothing: {escape(alert.reason)}[/]",
+            "suppressed": f"[dim]nothing: {escape(plain(alert.reason))}[/]",
             "none": "[dim]nothing: for people on call[/]",
         }[alert.consequence]
         version = f" v{alert.version}" if alert.version else ""
@@ -124,6 +127,10 @@ def _alerts(data: ReportData) -> Table:
             escape(evidence),
             started,
         )
+    others = sum(alert.model != data.model for alert in data.alerts)
+    if others:
+        table.caption = f"and {others} of models without a loop: see the page"
+        table.caption_justify = "left"
     return table
 
 

@@ -20,7 +20,6 @@ from services.console.domain.alerts import alert_views
 from services.console.domain.champions import rollback_target
 from services.console.domain.facts import Fact, ReadModel
 from services.console.domain.turns import Turn, turns, waiting_promotions
-from services.console.formats import plain
 from tests.harness.recorded import (
     DIGEST,
     Recorder,
@@ -374,9 +373,3 @@ def test_steps_to_come_are_known_from_an_earlier_run(recorder: Recorder) -> None
     assert newest.run is not None
     assert newest.run.planned == ("train", "evaluate", "convert", "register", "promote")
     assert stories.stage_text(newest.stage("run"), newest) == "1 of 6 steps"
-
-
-def test_moments_in_reasons_are_written_for_people() -> None:
-    reason = "cooldown until 2013-03-31T06:00:00Z: last alarm of 2013-03-03T00:00:00+00:00"
-
-    assert plain(reason) == "cooldown until 31 Mar 2013, 06:00: last alarm of 3 Mar 2013"
