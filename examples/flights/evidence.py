@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from examples.flights.training import Metrics
 from headrace.events.registry import GateEvidence, MetricPair
 
@@ -15,9 +17,11 @@ def gate_evidence(
     champion: Metrics | None,
     champion_version: int | None,
 ) -> GateEvidence:
-    """The challenger passes unless its log loss is worse than the champion's.
+    """Log loss of both models on the same rows.
 
-    The gate judges every metric that stands in the evidence, so only the deciding one does.
+    Whether the difference is good enough is the gate's to say, by the margins of its policy; the
+    evidence itself fails only if the challenger gave no usable figure. The gate judges every
+    metric that stands in the evidence, so only the deciding one does.
     """
     pair = MetricPair(
         metric="log_loss",
@@ -25,8 +29,8 @@ def gate_evidence(
         challenger=challenger.log_loss,
         higher_is_better=False,
     )
-    worse = pair.champion is not None and pair.challenger > pair.champion
-    reasons = [f"log_loss {pair.challenger:.6f} against {pair.champion:.6f}"] if worse else []
+    usable = math.isfinite(pair.challenger)
+    reasons = [] if usable else [f"the challenger's log loss is {pair.challenger}"]
     return GateEvidence(
         dataset=dataset,
         dataset_version=dataset_version,
@@ -34,7 +38,7 @@ def gate_evidence(
         rows=challenger.rows,
         champion_version=champion_version,
         metrics=[pair],
-        passed=not worse,
+        passed=usable,
         reasons=reasons,
     )
 

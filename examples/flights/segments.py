@@ -40,10 +40,9 @@ def table_of(rows: Rows) -> pa.Table:
 
 
 def _read(path: Path) -> pa.Table:
-    table = pq.read_table(
-        path, columns=list(COLUMNS), read_dictionary=list(CATEGORICAL), use_threads=False
-    )
-    missing = sorted(set(COLUMNS) - set(table.column_names))
-    if missing:
-        raise InvalidInput(f"segment {path.name} has no column {missing[0]!r}", field=missing[0])
-    return table.select(COLUMNS)
+    with pq.ParquetFile(path, read_dictionary=list(CATEGORICAL)) as file:
+        missing = sorted(set(COLUMNS) - set(file.schema_arrow.names))
+        if missing:
+            message = f"segment {path.name} has no column {missing[0]!r}"
+            raise InvalidInput(message, field=missing[0])
+        return file.read(columns=list(COLUMNS), use_threads=False).select(COLUMNS)
