@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import logging
 import shutil
+import signal
 import sys
 import time
 from datetime import date
@@ -77,6 +78,7 @@ class Terminal:
 def main(arguments: list[str] | None = None) -> int:
     """Run the demo; the exit code is 1 if it could not be run to its end."""
     options = _parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     span = Span(first=options.first, end=options.end)
     logging.basicConfig(level=logging.WARNING)
     try:

@@ -27,18 +27,6 @@ _IN_FLIGHT: Final = 8
 _TRIES: Final = 20
 
 
-class Pace(Protocol):
-    """Decides how fast event time passes."""
-
-    def slow(self) -> bool:
-        """Whether flights are asked one by one now."""
-        ...
-
-    async def reach(self, moment: datetime, *, labelled_through: datetime) -> None:
-        """Return when event time may be `moment`; labels up to `labelled_through` are sent."""
-        ...
-
-
 @dataclass(frozen=True, kw_only=True)
 class FirstAnswer:
     """The first answer of a model version to this client."""
@@ -81,6 +69,18 @@ class Question:
     rows: slice
 
 
+class Pace(Protocol):
+    """Decides how fast event time passes."""
+
+    def slow(self) -> bool:
+        """Whether flights are asked one by one now."""
+        ...
+
+    async def reach(self, question: Question, *, labelled_through: datetime) -> None:
+        """Return when the question may be asked; labels up to `labelled_through` are sent."""
+        ...
+
+
 OnAnswer = Callable[[str, Question, int, NDArray[np.float32]], None]
 """Told each answer: model, what was asked, the version that answered, the scores [rows]."""
 
@@ -118,7 +118,7 @@ class Replay:
             if today is not None and question.moment.date() != today:
                 yield today
             today = question.moment.date()
-            await self._pace.reach(question.moment, labelled_through=self._labelled_through())
+            await self._pace.reach(question, labelled_through=self._labelled_through())
             await self._report_landed(question.moment)
             await self._ask(question)
         await self._answers()
@@ -233,8 +233,8 @@ class Steady:
     def slow(self) -> bool:
         return False
 
-    async def reach(self, moment: datetime, *, labelled_through: datetime) -> None:
-        _ = moment, labelled_through
+    async def reach(self, question: Question, *, labelled_through: datetime) -> None:
+        _ = question, labelled_through
 
 
 def _inputs(flights: Flights, rows: slice) -> list[triton.InferInput]:

@@ -182,14 +182,14 @@ async def _replay(
     span: Span,
     progress: Callable[[date, Traffic], None],
 ) -> tuple[Traffic, EventClock]:
-    first = datetime.combine(span.first, datetime.min.time(), UTC)
-    clock = EventClock(watch=watch, model=MODEL, first_day=first)
+    replayed = flights.between(span.first, span.end)
+    clock = EventClock(watch=watch, model=MODEL, departures=replayed.event_time)
     async with (
         triton.InferenceServerClient(addresses.grpc) as endpoint,
         EventProducer(kafka=addresses.kafka, source="/flights-client") as producer,
     ):
         replay = Replay(
-            flights=flights.between(span.first, span.end),
+            flights=replayed,
             models=(MODEL, STATIC),
             endpoint=endpoint,
             producer=producer,

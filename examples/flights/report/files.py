@@ -23,8 +23,8 @@ def write(data: ReportData, directory: Path) -> Written:
     """Write `report.html` and `report.json` into a directory, made if it is missing."""
     directory.mkdir(parents=True, exist_ok=True)
     written = Written(page=directory / "report.html", figures=directory / "report.json")
-    written.page.write_text(page(data), encoding="utf-8")
     written.figures.write_bytes(TypeAdapter(dict[str, object]).dump_json(_document(data), indent=2))
+    written.page.write_text(page(data), encoding="utf-8")
     return written
 
 
