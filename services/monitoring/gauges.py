@@ -53,7 +53,8 @@ class Gauges:
             await asyncio.sleep(_PERIOD_SECONDS)
 
     async def refresh(self) -> None:
-        """Read all models once."""
+        """Read all models once; retired versions disappear."""
+        self._pressure.clear()
         async with self._pool.acquire() as connection:
             for model in await models.every(connection, project=self._project):
                 self._count(model)

@@ -32,9 +32,8 @@ async def on_labels_observed(
         _check(context, event.data)
         by_model[event.data.model].append(event)
     for name in sorted(by_model):
-        if not await models.exists(tx.connection, project=context.project, model=name):
-            await _refuse_too_many_unseen(context, tx, name)
-        model = await models.lock(tx.connection, project=context.project, model=name)
+        known = await models.lock_known(tx.connection, project=context.project, model=name)
+        model = known or await _begin(context, tx, name)
         model = await _take(context, tx, model, [event.data for event in by_model[name]])
         await close_days(context, tx, model, cause=by_model[name][-1])
 
@@ -50,12 +49,13 @@ def _check(context: Context, data: LabelObserved) -> None:
         raise InvalidInput("prediction_id, model: a NUL cannot be stored", field="prediction_id")
 
 
-async def _refuse_too_many_unseen(context: Context, tx: Tx, name: str) -> None:
+async def _begin(context: Context, tx: Tx, name: str) -> MonitoredModel:
     if await models.unseen(tx.connection) >= context.max_unseen_models:
         raise Refused(
             f"unknown model {name!r}: nothing predicted with it, and labels of "
             f"{context.max_unseen_models} such models are waiting already"
         )
+    return await models.lock(tx.connection, project=context.project, model=name)
 
 
 async def _take(

@@ -86,28 +86,26 @@ class MonitoredModel:
 
 
 _COLUMNS = MonitoredModel.__slots__
+_LOCK = "select * from monitored_model where project=$1 and model=$2 for update"
 
 
 async def lock(connection: Connection, *, project: str, model: str) -> MonitoredModel:
     """The model's row, made if there is none, locked until the end of the transaction."""
-    select = "select * from monitored_model where project=$1 and model=$2 for update"
-    row = await connection.fetchrow(select, project, model)
-    if row is None:
-        await connection.execute(
-            "insert into monitored_model (project, model) values ($1, $2) on conflict do nothing",
-            project,
-            model,
-        )
-        row = await connection.fetchrow(select, project, model)
-    return _model(row)
-
-
-async def exists(connection: Connection, *, project: str, model: str) -> bool:
-    """Whether anything was ever heard of the model."""
-    found: bool = await connection.fetchval(
-        "select exists(select from monitored_model where project=$1 and model=$2)", project, model
+    found = await lock_known(connection, project=project, model=model)
+    if found is not None:
+        return found
+    await connection.execute(
+        "insert into monitored_model (project, model) values ($1, $2) on conflict do nothing",
+        project,
+        model,
     )
-    return found
+    return _model(await connection.fetchrow(_LOCK, project, model))
+
+
+async def lock_known(connection: Connection, *, project: str, model: str) -> MonitoredModel | None:
+    """Likewise, but None if nothing was ever heard of the model."""
+    row = await connection.fetchrow(_LOCK, project, model)
+    return _model(row) if row else None
 
 
 async def unseen(connection: Connection) -> int:
