@@ -38,6 +38,9 @@ STATIC: Final = f"{MODEL}-january"
 
 PIPELINE: Final = "flights"
 COOLDOWN_DAYS: Final = 28
+_MARGINS: Final = {"log_loss": 0.02}
+"""What a challenger may be worse by on a hold-out of three days, which tells no finer."""
+
 _TRAINING_SECONDS: Final = 180.0
 _FACTS: Final = (
     REGISTRY_MODELS,
@@ -169,7 +172,7 @@ async def _approve(platform: Platform, watch: Watch, model: str) -> None:
 
 async def _close_the_loop(platform: Platform) -> None:
     """From here on drift of the looped model retrains it, and a passed gate promotes it."""
-    await platform.set_promotion_policy(MODEL, {"auto_promote": True})
+    await platform.set_promotion_policy(MODEL, {"auto_promote": True, "margins": _MARGINS})
     await platform.set_retrain_policy(
         MODEL, {"pipeline": PIPELINE, "cooldown_days": COOLDOWN_DAYS, "enabled": True}
     )
