@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
@@ -38,6 +38,7 @@ def report_data(outcome: Outcome, *, start_seconds: float) -> ReportData:
         client=_client(outcome.traffic),
         seconds=_seconds(outcome, start_seconds),
         environment=this_machine(),
+        event_days_open=outcome.slowest_retraining / timedelta(days=1),
     )
 
 

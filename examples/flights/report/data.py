@@ -165,6 +165,8 @@ class ReportData:
     client: Client
     seconds: Mapping[str, float]
     environment: Environment
+    event_days_open: float | None = None
+    """Event-days that passed at most while a retraining was open."""
 
     @property
     def last(self) -> date:

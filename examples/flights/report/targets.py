@@ -11,6 +11,7 @@ AUC: Final = 0.688
 LOG_LOSS: Final = 0.508
 RETRAININGS: Final = 12
 SECONDS: Final = 30.0
+DAYS: Final = 1.0
 FAILED: Final = 0
 
 
@@ -32,6 +33,9 @@ def verdicts(data: ReportData) -> tuple[Verdict, ...]:
         _verdict("Log loss, looped", looped.log_loss, LOG_LOSS, higher=False, form="{:.3f}"),
         _verdict("Retrainings", looped.retrainings, RETRAININGS, higher=False, form="{:.0f}"),
         _verdict("Alert to answer, slowest", data.slowest, SECONDS, higher=False, form="{:.1f} s"),
+        _verdict(
+            "Event-days in a retraining", data.event_days_open, DAYS, higher=False, form="{:.2f}"
+        ),
         _verdict("Failed requests", data.client.failed, FAILED, higher=False, form="{:.0f}"),
     )
 
