@@ -85,6 +85,7 @@ class Effects:
                     await self._handle_alone(run, tx, attempts=attempts, hopeless=hopeless)
                 else:
                     await self._handle([event for event, _ in run], tx)
+                self._bury_refused(run, tx, attempts=attempts)
             if seen.now:
                 await offsets.note_sequences(connection, seen=seen.now, **place)
             if tx.outgoing:
@@ -154,7 +155,18 @@ class Effects:
         else:
             return
         del tx.outgoing[emitted:]
+        tx.refused.clear()
         self._bury(record, tx, error=failure, attempts=attempts)
+
+    def _bury_refused(
+        self, run: Sequence[tuple[Event[Data], ConsumerRecord]], tx: Tx, *, attempts: int
+    ) -> None:
+        if not tx.refused:
+            return
+        records = {event.offset: record for event, record in run}
+        for event, error in tx.refused:
+            self._bury(records[event.offset], tx, error=error, attempts=attempts)
+        tx.refused.clear()
 
     def _bury(self, record: ConsumerRecord, tx: Tx, *, error: Exception, attempts: int) -> None:
         self._metrics.dead_letters.labels(self._group, record.topic).inc()

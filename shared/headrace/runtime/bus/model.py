@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Generic, Self, TypeVar
 
+from headrace.errors import Permanent
 from headrace.events.contracts import Data, contract_of
 from headrace.events.envelope import Envelope, format_time
 from headrace.ids import new_id
@@ -93,6 +94,14 @@ class Tx:
     connection: Connection
     caller: Caller | None
     outgoing: list[Outgoing] = field(default_factory=list)
+    refused: list[tuple[Event[Any], Permanent]] = field(default_factory=list)
+
+    def refuse(self, event: Event[Any], error: Permanent) -> None:
+        """Dead-letter one event of a batch; the handler goes on with the others.
+
+        Raising the error does the same, but has the batch handled again, event by event.
+        """
+        self.refused.append((event, error))
 
     def emit(
         self,
