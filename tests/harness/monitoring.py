@@ -65,6 +65,7 @@ class Desk:
     context: Context
     clock: HandClock
     told: list[Any] = field(default_factory=list, repr=False)
+    refused: list[str] = field(default_factory=list)
     _offsets: itertools.count[int] = field(default_factory=itertools.count)
 
     async def predictions(self, *batches: PredictionLogged) -> list[Any]:
@@ -119,6 +120,7 @@ class Desk:
             await handler(self.context, events, tx)
         told = [decode_data(out.type, out.payload) for out in tx.outgoing]
         self.told.extend(told)
+        self.refused.extend(str(error) for _, error in tx.refused)
         return told
 
     def _event(self, data: Data) -> Event[Any]:

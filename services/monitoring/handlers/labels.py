@@ -25,15 +25,23 @@ async def on_labels_observed(
     """Join labels with predictions, keep the others waiting, close the days that are over.
 
     A label of a model that nobody predicted with yet waits too, since the two streams are not
-    ordered; only when very many such models are waited for is a further one Refused.
+    ordered; only when very many such models are waited for is that of a further one
+    dead-lettered, as is a label that cannot be one.
     """
     by_model: dict[str, list[Event[LabelObserved]]] = defaultdict(list)
     for event in events:
-        _check(context, event.data)
-        by_model[event.data.model].append(event)
+        try:
+            _check(context, event.data)
+        except InvalidInput as error:
+            tx.refuse(event, error)
+        else:
+            by_model[event.data.model].append(event)
     for name in sorted(by_model):
-        known = await models.lock_known(tx.connection, project=context.project, model=name)
-        model = known or await _begin(context, tx, name)
+        model = await _known_or_new(context, tx, name)
+        if model is None:
+            for event in by_model[name]:
+                tx.refuse(event, _too_many_unseen(context, name))
+            continue
         model = await _take(context, tx, model, [event.data for event in by_model[name]])
         await close_days(context, tx, model, cause=by_model[name][-1])
 
@@ -49,13 +57,21 @@ def _check(context: Context, data: LabelObserved) -> None:
         raise InvalidInput("prediction_id, model: a NUL cannot be stored", field="prediction_id")
 
 
-async def _begin(context: Context, tx: Tx, name: str) -> MonitoredModel:
+async def _known_or_new(context: Context, tx: Tx, name: str) -> MonitoredModel | None:
+    """The model, locked; None if it is unknown and too many unknown ones are waited for."""
+    known = await models.lock_known(tx.connection, project=context.project, model=name)
+    if known is not None:
+        return known
     if await models.unseen(tx.connection) >= context.max_unseen_models:
-        raise Refused(
-            f"unknown model {name!r}: nothing predicted with it, and labels of "
-            f"{context.max_unseen_models} such models are waiting already"
-        )
+        return None
     return await models.lock(tx.connection, project=context.project, model=name)
+
+
+def _too_many_unseen(context: Context, name: str) -> Refused:
+    return Refused(
+        f"unknown model {name!r}: nothing predicted with it, and labels of "
+        f"{context.max_unseen_models} such models are waiting already"
+    )
 
 
 async def _take(

@@ -49,19 +49,26 @@ async def on_predictions_logged(
 ) -> None:
     """Store micro-batches, join labels that waited for them, close the days that are over.
 
-    Raises InvalidInput for a micro-batch that is not what it says.
+    A micro-batch that is not what it says is dead-lettered.
     """
     by_model: dict[str, list[tuple[Event[PredictionLogged], Predictions]]] = defaultdict(list)
     for event in events:
-        if (event.data.project or "default") != context.project:
-            raise InvalidInput(
-                f"project: this is {context.project!r}, got {event.data.project!r}", field="project"
-            )
-        by_model[event.data.model].append((event, decode(event.data)))
-    for name in sorted(by_model):
+        try:
+            by_model[event.data.model].append((event, _checked(context, event.data)))
+        except InvalidInput as error:
+            tx.refuse(event, error)
+    for name in sorted(name for name, logged in by_model.items() if logged):
         model = await models.lock(tx.connection, project=context.project, model=name)
         model = await _take(context, tx, model, by_model[name])
         await close_days(context, tx, model, cause=by_model[name][-1][0])
+
+
+def _checked(context: Context, data: PredictionLogged) -> Predictions:
+    if (data.project or "default") != context.project:
+        raise InvalidInput(
+            f"project: this is {context.project!r}, got {data.project!r}", field="project"
+        )
+    return decode(data)
 
 
 async def _take(

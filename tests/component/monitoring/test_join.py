@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 
 from deploy.local.testing import TestBucket, TestDatabase
-from headrace.errors import InvalidInput, Refused, Transient
+from headrace.errors import Transient
 from headrace.events import LabelledDataWritten, MonitoredDayClosed
 from headrace.runtime.blobs import Blobs
 from services.monitoring.event_time import Calendar
@@ -240,18 +240,37 @@ async def test_a_model_without_labels_closes_its_days_once_labels_count_as_silen
         assert (await monitoring.table(written))["prediction_id"].to_pylist() == ["p/0"]
 
 
-async def test_bad_batches_are_refused_with_the_field(monitoring: Desk) -> None:
-    short = batch("m", [("p/0", at(1))])
+async def test_what_is_bad_is_refused_with_the_field_and_the_rest_is_taken(
+    monitoring: Desk,
+) -> None:
+    short = batch("m", [("bad/0", at(1))])
     short.inputs[1].data = b"\0\0"
-    with pytest.raises(InvalidInput, match=r"inputs.temp: expected 4 bytes for FP32"):
-        await monitoring.predictions(short)
-    with pytest.raises(InvalidInput, match="label: expected a finite number"):
-        await monitoring.labels(label("m", "p/0", at(1), float("nan")))
-    other = batch("m", [("p/0", at(1))])
+    other = batch("m", [("bad/1", at(1))])
     other.project = "elsewhere"
-    with pytest.raises(InvalidInput, match="project"):
-        await monitoring.predictions(other)
+    await monitoring.predictions(short, batch("m", [("p/0", at(1))]), other)
+    await monitoring.labels(
+        label("m", "p/0", at(1), float("nan")),
+        label("m", "p/0", at(2)),
+        label("m", "nul\0", at(2)),
+    )
 
+    assert monitoring.refused == [
+        "inputs.temp: expected 4 bytes for FP32 of shape [1, 1], got 2",
+        "project: this is 'default', got 'elsewhere'",
+        "label: expected a finite number, got nan",
+        "prediction_id, model: a NUL cannot be stored",
+    ]
+    model = await monitoring.model("m")
+    assert (model["predictions"], model["labels"], model["labels_joined"]) == (1, 1, 1)
+
+
+async def test_a_batch_of_nothing_but_garbage_leaves_no_trace(monitoring: Desk) -> None:
+    short = batch("m", [("bad/0", at(1))])
+    short.inputs[1].data = b"\0\0"
+    await monitoring.predictions(short)
+    await monitoring.labels(label("m", "p/0", at(1), float("inf")))
+
+    assert len(monitoring.refused) == 2
     assert await monitoring.pool.fetchval("select count(*) from monitored_model") == 0
 
 
@@ -260,11 +279,13 @@ async def test_labels_of_too_many_unknown_models_are_refused(
 ) -> None:
     async with desk(database, bucket, max_unseen_models=2) as monitoring:
         await monitoring.labels(label("a", "p/0", at(1)), label("b", "p/0", at(1)))
-        with pytest.raises(Refused, match="unknown model 'c'"):
-            await monitoring.labels(label("c", "p/0", at(1)))
-        await monitoring.labels(label("a", "p/1", at(1)))
+        await monitoring.labels(label("c", "p/0", at(1)), label("a", "p/1", at(1)))
+        (refused,) = monitoring.refused
+        assert refused.startswith("unknown model 'c'")
+
         await monitoring.predictions(batch("a", [("p/0", at(1))]))
         await monitoring.labels(label("c", "p/0", at(1)))
+        assert (await monitoring.model("c"))["labels_pending"] == 1
 
 
 async def test_a_request_without_event_time_does_not_stop_a_replay(monitoring: Desk) -> None:

@@ -87,8 +87,10 @@ async def test_garbage_in_the_middle_of_a_batch_is_dead_lettered_and_the_rest_is
             *await _reasons(bad_batches, 1),
             *await _reasons(bad_labels, 2),
         ]
+        metrics = (await process.http.get("/metrics")).text
 
     assert "InvalidInput: inputs.carrier: expected a shape that begins with 1 rows" in reasons[0]
+    assert 'batch_retries_total{group="monitoring.telemetry"}' not in metrics
     assert any("ce_specversion" in reason for reason in reasons[1:])
     assert any("label: expected a finite number" in reason for reason in reasons[1:])
 
