@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, Final
 from urllib.parse import quote
 
+import asyncpg
+
+from headrace.errors import Transient
 from headrace.events import LabelledDataWritten, MonitoredDayClosed, Segment
 from headrace.profiles import ProfileSchema
 from headrace.runtime.bus import Event, Tx
@@ -25,9 +28,21 @@ from services.monitoring.store import days, labels, models, monitors, prediction
 from services.monitoring.store.days import ClosedDay, StoredSegment
 from services.monitoring.store.models import MonitoredModel
 
+_TRY_AGAIN: Final = (
+    Transient,
+    OSError,
+    asyncpg.InterfaceError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.TransactionRollbackError,
+)
+
 
 async def close_days(context: Context, tx: Tx, model: MonitoredModel, *, cause: Event[Any]) -> None:
-    """Close every day that both streams have passed. The model's row must be locked."""
+    """Close every day that both streams have passed. The model's row must be locked.
+
+    A day that cannot be closed stays open, and is tried again with the next batch: what came in
+    is never lost for it.
+    """
     before = context.closed_before(model)
     if before is None or (
         model.last_closed_day is not None and before <= model.last_closed_day + 1
@@ -37,7 +52,16 @@ async def close_days(context: Context, tx: Tx, model: MonitoredModel, *, cause: 
         tx.connection, model.model_id, after=model.last_closed_day, before=before
     )
     for day in found:
-        await _close(context, tx, model, day, cause)
+        emitted = len(tx.outgoing)
+        try:
+            async with tx.connection.transaction():
+                await _close(context, tx, model, day, cause)
+        except _TRY_AGAIN:
+            raise
+        except Exception:
+            del tx.outgoing[emitted:]
+            context.log.exception("day_not_closed", model=model.model, day=str(date_of(day)))
+            return
 
 
 async def _close(

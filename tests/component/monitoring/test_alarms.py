@@ -217,5 +217,22 @@ async def test_a_part_day_beside_another_version_is_not_judged(monitoring: Desk)
     assert leads == [(1, True), (2, False), (2, True)]
 
 
+async def test_a_day_that_cannot_be_closed_stays_open_and_loses_no_label(
+    monitoring: Desk,
+) -> None:
+    await monitoring.deployed(await deployment(monitoring, "m", 1, profile()))
+    state = await monitoring.pool.fetchval("update monitor set state = 'x' returning state")
+    before = await monitoring.pool.fetchval("select count(*) from monitor where state = $1", state)
+    await live(monitoring, "m", range(3))
+    model = await monitoring.model("m")
+    assert (before, model["last_closed_day"], model["labels_joined"]) == (1, None, 3 * ROWS)
+    assert monitoring.told == []
+
+    await monitoring.deployed(await deployment(monitoring, "m", 2, profile()))
+    await live(monitoring, "m", range(3, 4))
+
+    assert len(monitoring.of(LabelledDataWritten)) == 3
+
+
 def _without_ids(drifts: list[DriftDetected]) -> list[tuple[str, object, datetime]]:
     return [(drift.kind, drift.evidence, drift.detected_at) for drift in drifts]
