@@ -114,7 +114,7 @@ def _postgres(port: int) -> Callable[[], list[psutil.Process]]:
     listening = (
         found.pid
         for found in psutil.net_connections("tcp")
-        if found.laddr.port == port and found.status == psutil.CONN_LISTEN
+        if found.status == psutil.CONN_LISTEN and found.laddr and found.laddr.port == port
     )
     server = psutil.Process(next(listening))
     return lambda: [server, *server.children(recursive=True)]
