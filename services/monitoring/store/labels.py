@@ -33,7 +33,8 @@ async def add(
 ) -> Added:
     """Add labels and join them with the predictions that are known.
 
-    Within one call the labels of a prediction must be given in order of observation. A label
+    Within one call the labels of a prediction must be given in order of observation, no two of
+    one time. A label
     not observed later than one that is known already is dropped. No due day may be one whose
     segment is written.
     """
@@ -127,7 +128,6 @@ with added as (
         where known.model_id = $1 and known.prediction_id = fresh.prediction_id
         order by observed_at_us desc limit 1
     ) < fresh.observed_at_us, true)
-    on conflict do nothing
     returning segment_day
 )
 select count(*) as added, count(segment_day) as joined from added
