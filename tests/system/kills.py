@@ -57,6 +57,7 @@ async def kill_everything(world: World) -> Kills:
     while not killing.done():
         kills.traffic.append(await world.replay(day, day + timedelta(days=1)))
         day += timedelta(days=1)
+        await _not_weeks_ahead(world, day)
     await killing
     for _ in range(2):
         kills.traffic.append(await world.replay(day, day + timedelta(days=1)))
@@ -66,6 +67,12 @@ async def kill_everything(world: World) -> Kills:
         await _closed(world, model, last)
     kills.closed_through = datetime.combine(last, datetime.min.time(), UTC)
     return kills
+
+
+async def _not_weeks_ahead(world: World, day: date) -> None:
+    """A label waits a fortnight for its prediction: no more may pass while a process is away."""
+    for model in MODELS:
+        await _closed(world, model, day - timedelta(days=4))
 
 
 async def _closed(world: World, model: str, last: date) -> None:

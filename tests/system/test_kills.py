@@ -50,7 +50,7 @@ async def test_no_acknowledged_label_is_lost_doubled_or_changed(
     assert len(ids) == len(set(ids))
     assert all(labels[identity] == world.answers.labels[identity][0] for identity in labels)
     assert all(kills.may_be_lost(world.answers.at[model, identity]) for identity in missing)
-    assert len(missing) < 0.05 * len(due)
+    assert len(missing) < 0.02 * len(due)
 
 
 @pytest.mark.parametrize("model", MODELS)
