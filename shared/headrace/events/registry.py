@@ -32,9 +32,7 @@ class ModelVersionCreated(EventData):
     version: int = Field(ge=1)
     source: str
     run_id: str | None = None
-    digest: Digest | None = Field(
-        default=None, description="Of its files; None: unverified"
-    )
+    digest: Digest | None = Field(default=None, description="Of its files; None: unverified")
     files: list[FileRef] = Field(default_factory=list)
     tags: dict[str, str] = Field(default_factory=dict)
 

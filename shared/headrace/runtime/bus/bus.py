@@ -100,7 +100,7 @@ class Bus:
             with contextlib.suppress(KafkaError, OSError, asyncio.CancelledError):
                 await self._broker.stop()
             self._relay.finish()
-            await asyncio.wait({relay}, timeout=3)
+            await asyncio.wait({relay}, timeout=5)
             await _cancel([relay])
 
     def trouble(self) -> list[str]:

@@ -54,11 +54,11 @@ class Relay:
         self._woken.set()
 
     async def run(self) -> None:
-        """Publish until cancelled; back-end trouble is waited out.
+        """Publish until `finish`, or until cancelled; back-end trouble is waited out.
 
         A producer that met an error is not used again: its idempotence state may be lost.
         """
-        while not self._stopping:
+        while True:
             producer = durable_producer(self._kafka, client_id=f"headrace-{self._service}-relay")
             try:
                 await producer.start()
@@ -66,6 +66,8 @@ class Relay:
             except _TROUBLE as why:
                 self._log.warning("relay_interrupted", reason=repr(why))
                 await asyncio.sleep(_SUCCESSION_SECONDS)
+            else:
+                return
             finally:
                 await producer.stop()
 
