@@ -10,12 +10,18 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.partitioner import DefaultPartitioner
 from aiokafka.producer.message_accumulator import BatchBuilder
 
-_MAX_CACHED_KEYS = 100_000
+MAX_RECORD_BYTES: Final = 4 * 1024 * 1024
+"""Largest value of a record; what is larger belongs into the blob store."""
+
+_MAX_CACHED_KEYS: Final = 100_000
+_BATCH_BYTES: Final = 1024 * 1024
+"""A batch is closed at this size; a single larger record makes a batch of its own."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,7 +42,7 @@ def durable_producer(kafka: str, *, client_id: str) -> AIOKafkaProducer:
         enable_idempotence=True,
         acks="all",
         linger_ms=0,
-        max_batch_size=1024 * 1024,
+        max_batch_size=MAX_RECORD_BYTES + _BATCH_BYTES,
         max_request_size=8 * 1024 * 1024,
         compression_type="zstd",
         request_timeout_ms=30_000,
@@ -73,14 +79,14 @@ class RecordSender:
         waits: list[asyncio.Future[object]] = []
         batch: BatchBuilder | None = None
         for record in records:
-            if batch is not None and self._append(batch, record):
-                continue
-            if batch is not None:
+            if batch is not None and batch.size() + len(record.value) > _BATCH_BYTES:
                 waits.append(await self._close(batch, topic, partition))
-            batch = self.producer.create_batch()
+                batch = None
+            if batch is None:
+                batch = self.producer.create_batch()
             if not self._append(batch, record):
                 size = len(record.value)
-                raise ValueError(f"record of {size} bytes for {topic} exceeds the batch size")
+                raise ValueError(f"{size} bytes for {topic}: at most {MAX_RECORD_BYTES} fit")
         if batch is not None:
             waits.append(await self._close(batch, topic, partition))
         return waits

@@ -13,8 +13,14 @@ from aiokafka import AIOKafkaProducer
 
 from deploy.local.testing import TestDatabase
 from headrace.client.records import RecordSender, durable_producer
-from headrace.errors import Permanent, Transient
-from headrace.events import DatasetVersionCreated, Envelope, contract_of, encode_headers
+from headrace.errors import InvalidInput, Permanent, Transient
+from headrace.events import (
+    DatasetVersionCreated,
+    Envelope,
+    ModelVersionCreated,
+    contract_of,
+    encode_headers,
+)
 from headrace.events.topics import REGISTRY_DATASETS
 from headrace.runtime import db
 from headrace.runtime.bus import Caller, Event, Subscription, Tx, outbox
@@ -316,3 +322,32 @@ async def test_a_consumer_killed_between_effect_and_commit_changes_and_loses_not
     await pool.close()
 
     assert [row["number"] for row in rows] == [1, 2, 3, 4, 5]
+
+
+async def test_events_of_any_size_that_fits_are_published_and_larger_ones_refused_at_once(
+    database: TestDatabase, kafka: str
+) -> None:
+    got: list[int] = []
+
+    async def on_version(event: Event[ModelVersionCreated], tx: Tx) -> None:
+        await tx.connection.execute("select 1")
+        got.append(event.data.version)
+
+    def big(number: int, size: int) -> ModelVersionCreated:
+        return ModelVersionCreated(model="big", version=number, source="x" * size)
+
+    subscription = Subscription(group=GROUP, handlers={ModelVersionCreated: on_version})
+    async with (
+        member(database=database, kafka=kafka, service="registry") as registry,
+        member(
+            database=database, kafka=kafka, service="orchestrator", subscriptions=[subscription]
+        ),
+    ):
+        async with registry.bus.transaction() as tx:
+            for number, size in enumerate((10, 1_000_000, 4_000_000, 600_000, 600_000, 1), start=1):
+                tx.emit(big(number, size))
+            with pytest.raises(InvalidInput, match="at most"):
+                tx.emit(big(7, 5_000_000))
+        await until(lambda: 6 in got, what="the last event")
+
+    assert got == [1, 2, 3, 4, 5, 6]

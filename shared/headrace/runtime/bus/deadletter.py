@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from aiokafka import ConsumerRecord
 
+from headrace.client.records import MAX_RECORD_BYTES
 from headrace.events.envelope import JSON, format_time
 from headrace.events.topics import dead_letter_topic
 from headrace.ids import new_id
@@ -15,8 +16,8 @@ from headrace.runtime.bus.model import Outgoing
 def dead_letter(record: ConsumerRecord, *, group: str, error: Exception, attempts: int) -> Outgoing:
     """The record as an outbox row for the group's dead-letter topic.
 
-    The value is kept byte for byte; of the headers, those that are text. `dlt_*` headers say
-    where it came from and why it is here.
+    The value is kept byte for byte, up to the size of a record; of the headers, those that are
+    text. `dlt_*` headers say where it came from and why it is here.
     """
     texts = {name: _text(raw) for name, raw in record.headers}
     kept = {name: text for name, text in texts.items() if text is not None}
@@ -28,6 +29,7 @@ def dead_letter(record: ConsumerRecord, *, group: str, error: Exception, attempt
         "dlt_original_id": kept.pop("ce_id", ""),
         "dlt_original_source": kept.pop("ce_source", ""),
         "dlt_original_sequence": kept.pop("ce_sequence", ""),
+        "dlt_original_size": str(len(record.value or b"")),
         "dlt_group": group,
         "dlt_error_type": type(error).__name__,
         "dlt_error_message": str(error)[:2000],
@@ -43,7 +45,7 @@ def dead_letter(record: ConsumerRecord, *, group: str, error: Exception, attempt
         topic=dead_letter_topic(group, record.topic),
         key=(record.key or b"").decode(errors="replace"),
         type=event_type,
-        payload=record.value or b"",
+        payload=(record.value or b"")[:MAX_RECORD_BYTES],
         headers={**defaults, **kept, **reason},
     )
 

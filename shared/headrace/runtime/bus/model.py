@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Generic, Self, TypeVar
 
-from headrace.errors import Permanent
+from headrace.client.records import MAX_RECORD_BYTES
+from headrace.errors import InvalidInput, Permanent
 from headrace.events.contracts import Data, contract_of
 from headrace.events.envelope import Envelope, format_time
 from headrace.ids import new_id
@@ -115,13 +116,19 @@ class Tx:
         """Publish after the commit; returns the event id.
 
         The cause is, in this order: what is given, the event being handled, the API's caller.
-        Lock the aggregate's row before, so that order in the log is order of commits.
+        Lock the aggregate's row before, so that order in the log is order of commits. Raises
+        InvalidInput for data that no record could carry, before anything is committed.
         """
         caller = Caller.by(cause) if cause is not None else self.caller
         if caller is None and correlation_id is None:
             raise ValueError("emit in a batch handler needs `cause` or `correlation_id`")
         identity = event_id or new_id()
         contract = contract_of(data)
+        payload = contract.encode(data)
+        if len(payload) > MAX_RECORD_BYTES:
+            raise InvalidInput(
+                f"{contract.name} of {len(payload)} bytes: at most {MAX_RECORD_BYTES} fit an event"
+            )
         headers = {
             "ce_time": format_time(datetime.now(UTC)),
             "ce_subject": contract.subject(data),
@@ -138,7 +145,7 @@ class Tx:
                 topic=contract.topic.name,
                 key=contract.key(data),
                 type=contract.type,
-                payload=contract.encode(data),
+                payload=payload,
                 headers=headers,
             )
         )
