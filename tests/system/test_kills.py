@@ -74,9 +74,9 @@ async def test_what_was_answered_is_what_was_logged(world: World, kills: Kills, 
 
 async def test_champions_are_what_they_were(world: World, kills: Kills) -> None:
     _ = kills
-    state = await world.platform.serving()
+    found = await world.platform.served_models()
 
-    served = {entry["model"]: int(entry["champion"]["version"]) for entry in state["models"]}
+    served = {entry["model"]: int(entry["champion"]["version"]) for entry in found}
     for model in MODELS:
         promoted = world.facts("ModelPromoted", model=model)[-1]
         assert served[model] == getattr(promoted.data, "version", None)

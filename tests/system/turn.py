@@ -85,8 +85,7 @@ async def _served(world: World) -> dict[str, int]:
     """The version that each model answers with, asked as a client."""
     answered: dict[str, int] = {}
     await world.replay(date(2013, 6, 20), date(2013, 6, 20))
-    state = await world.platform.serving()
-    for model in state["models"]:
+    for model in await world.platform.served_models():
         answered[model["model"]] = int(model["champion"]["version"])
     return answered
 

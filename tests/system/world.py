@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from deploy.local import Stack
 from examples.flights.data import Flights
 from examples.flights.demo import arms, bootstrap, lines
-from examples.flights.demo.platform import Platform
+from examples.flights.demo.platform import Operator
 from examples.flights.demo.replay import Question, Replay, Steady, Traffic
 from examples.flights.demo.run import PIPELINE, follow
 from examples.flights.demo.watch import Seen, Watch
@@ -52,7 +52,7 @@ class World:
 
     stack: Stack
     flights: Flights
-    platform: Platform
+    platform: Operator
     blobs: Blobs
     watch: Watch
     http: httpx.AsyncClient
@@ -134,7 +134,7 @@ async def running_world(stack: Stack, flights: Flights) -> AsyncIterator[World]:
         yield World(
             stack=stack,
             flights=flights,
-            platform=await opened.enter_async_context(Platform(stack.urls["front"])),
+            platform=await opened.enter_async_context(Operator(stack.urls["front"])),
             blobs=await opened.enter_async_context(
                 Blobs.open(
                     endpoint=backends.s3_endpoint,

@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from examples.flights import training
-from examples.flights.demo.platform import Platform
+from examples.flights.demo.platform import Operator
 from headrace.runtime.blobs import Blobs
 
 
@@ -39,7 +39,7 @@ class Scored:
     label: NDArray[np.float64]
 
 
-async def labelled_table(platform: Platform, blobs: Blobs, dataset: str) -> pa.Table:
+async def labelled_table(platform: Operator, blobs: Blobs, dataset: str) -> pa.Table:
     """The whole labelled dataset as the platform wrote it, every segment verified."""
     version = await platform.dataset_version(dataset)
     tables = [

@@ -16,7 +16,7 @@ import tritonclient.grpc.aio as triton
 from examples.flights.data import Flights
 from examples.flights.demo import arms, bootstrap
 from examples.flights.demo.pace import EventClock
-from examples.flights.demo.platform import Platform
+from examples.flights.demo.platform import Operator
 from examples.flights.demo.replay import Replay, Traffic
 from examples.flights.demo.watch import Watch
 from examples.flights.features import MODEL
@@ -101,7 +101,7 @@ async def run(
     """Bootstrap, replay, and compare the arms. Raises if the first model cannot be made."""
     seconds: dict[str, float] = {}
     async with AsyncExitStack() as stack:
-        platform = await stack.enter_async_context(Platform(addresses.front))
+        platform = await stack.enter_async_context(Operator(addresses.front))
         blobs = await stack.enter_async_context(
             Blobs.open(
                 endpoint=addresses.s3_endpoint,
@@ -137,7 +137,7 @@ async def run(
     )
 
 
-async def _first_model(platform: Platform, blobs: Blobs, watch: Watch, january: pa.Table) -> None:
+async def _first_model(platform: Operator, blobs: Blobs, watch: Watch, january: pa.Table) -> None:
     """Upload, train, and promote by hand: the first version of a model is a person's decision."""
     dataset = f"{MODEL}-labelled"
     body = await bootstrap.upload(blobs, january, model=MODEL)
@@ -152,7 +152,7 @@ async def _first_model(platform: Platform, blobs: Blobs, watch: Watch, january: 
     await _approve(platform, watch, MODEL)
 
 
-async def _same_model_unlooped(platform: Platform, watch: Watch) -> None:
+async def _same_model_unlooped(platform: Operator, watch: Watch) -> None:
     """The same files under a name that nothing retrains."""
     await platform.set_promotion_policy(STATIC, {"auto_promote": False})
     version = await platform.copy_version(f"models:/{MODEL}/1", to=STATIC)
@@ -160,7 +160,7 @@ async def _same_model_unlooped(platform: Platform, watch: Watch) -> None:
     await _approve(platform, watch, STATIC)
 
 
-async def _approve(platform: Platform, watch: Watch, model: str) -> None:
+async def _approve(platform: Operator, watch: Watch, model: str) -> None:
     """Approve what waits, and wait until it answers."""
     promoted = await platform.approve_waiting(
         model, approver="demo-approver", comment="first model, trained on January"
@@ -170,7 +170,7 @@ async def _approve(platform: Platform, watch: Watch, model: str) -> None:
         raise TimeoutError(f"{model} v{promoted} was promoted but does not answer")
 
 
-async def _close_the_loop(platform: Platform) -> None:
+async def _close_the_loop(platform: Operator) -> None:
     """From here on drift of the looped model retrains it, and a passed gate promotes it."""
     await platform.set_promotion_policy(MODEL, {"auto_promote": True, "margins": _MARGINS})
     await platform.set_retrain_policy(
@@ -207,7 +207,7 @@ async def _replay(
 
 
 async def _compare(
-    platform: Platform, blobs: Blobs, watch: Watch, span: Span
+    platform: Operator, blobs: Blobs, watch: Watch, span: Span
 ) -> tuple[arms.Scored, arms.Scored, arms.Scored, int]:
     table = await arms.labelled_table(platform, blobs, f"{MODEL}-labelled")
     static = await arms.labelled_table(platform, blobs, f"{STATIC}-labelled")

@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Self, cast
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import httpx
 
@@ -121,6 +121,36 @@ class Platform:
             outcome=answer["outcome"],
             reason=answer.get("reason") or "",
         )
+
+    def promotion_requests(
+        self, *, model: str | None = None, state: str | None = None
+    ) -> list[dict[str, Any]]:
+        """Promotion requests, e.g. those of a model that are `waiting`."""
+        given = {"model": model, "state": state}
+        query = urlencode({name: text for name, text in given.items() if text is not None})
+        found = self._json("GET", f"/api/registry/v1/promotion-requests?{query}")
+        return cast("list[dict[str, Any]]", found["promotion_requests"])
+
+    def approve(self, request_id: str, *, approver: str, comment: str = "") -> dict[str, Any]:
+        """Approve a waiting promotion. Raises Refused for a request of one's own."""
+        path = f"/api/registry/v1/promotion-requests/{_part(request_id)}/approve"
+        return self._json("POST", path, {"approver": approver, "comment": comment})
+
+    def put_promotion_policy(self, model: str, policy: Mapping[str, Any]) -> dict[str, Any]:
+        """How promotions of a model are decided: `{auto_promote, margins, min_rows}`."""
+        path = f"/api/registry/v1/models/{_part(model)}/policy"
+        return self._json("PUT", path, dict(policy))
+
+    def copy_version(self, source: str, *, to: str) -> int:
+        """Register a version (`models:/name/version`) under a new model name, files and all."""
+        mlflow = "/api/2.0/mlflow"
+        self._json("POST", f"{mlflow}/registered-models/create", {"name": to})
+        made = self._json("POST", f"{mlflow}/model-versions/create", {"name": to, "source": source})
+        return int(made["model_version"]["version"])
+
+    def served_models(self) -> list[dict[str, Any]]:
+        """What serving answers with, model by model."""
+        return cast("list[dict[str, Any]]", self._json("GET", "/api/serving/v1/models")["models"])
 
     def start_run(
         self,
