@@ -6,7 +6,7 @@ VENV := .venv/bin
 PY := $(VENV)/python
 READY := .venv/.ready
 EVERYDAY := unit contract component property system ui
-COMPILE := $(VENV)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url
+COMPILE := $(VENV)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header
 BENCHES = $(subst /,.,$(basename $(wildcard tests/bench/bench_*.py)))
 SUITES = $(wildcard $(addprefix tests/,$(EVERYDAY)))
 
