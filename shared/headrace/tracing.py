@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import secrets
+from typing import Final
+
+_TRACEPARENT: Final = re.compile(r"^[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}$")
 
 
 def next_hop(traceparent: str | None) -> str:
     """The `traceparent` of what is caused by `traceparent`, or of a new trace."""
-    trace = traceparent.split("-")[1] if traceparent else secrets.token_hex(16)
+    given = _TRACEPARENT.match(traceparent) if traceparent else None
+    trace = given.group(1) if given else secrets.token_hex(16)
     return f"00-{trace}-{secrets.token_hex(8)}-01"

@@ -22,6 +22,9 @@ JSON: Final = "application/json"
 PROTOBUF: Final = "application/x-protobuf"
 
 _TRACEPARENT = re.compile(r"^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$")
+_RELAY_SOURCE = re.compile(r"^/[a-z]+/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
+_RELAY_SEQUENCE = re.compile(r"^[0-9]{20}$")
+_LONGEST: Final = 1000
 _REQUIRED: Final = ("id", "source", "type")
 
 Headers = Sequence[tuple[str, bytes]]
@@ -49,6 +52,15 @@ class Envelope:
     traceparent: str | None = None
     tracestate: str | None = None
     extensions: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def relayed(self) -> bool:
+        """Whether one of our relays published it: only then `sequence` guards against twins."""
+        return bool(
+            self.sequence
+            and _RELAY_SEQUENCE.match(self.sequence)
+            and _RELAY_SOURCE.match(self.source)
+        )
 
 
 _ATTRIBUTES: Final[Mapping[str, str]] = {
@@ -84,7 +96,7 @@ def encode_headers(envelope: Envelope) -> list[tuple[str, bytes]]:
 
 
 def decode_record(
-    headers: Iterable[tuple[str, bytes]], key: bytes | None, value: bytes | None
+    headers: Iterable[tuple[str, bytes | None]], key: bytes | None, value: bytes | None
 ) -> tuple[Envelope, bytes]:
     """Envelope and data bytes of one Kafka record.
 
@@ -106,17 +118,26 @@ def format_time(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
-def _texts(headers: Iterable[tuple[str, bytes]]) -> dict[str, str]:
+def _texts(headers: Iterable[tuple[str, bytes | None]]) -> dict[str, str]:
     texts: dict[str, str] = {}
     for name, raw in headers:
         lower = name.lower()
-        if not (lower.startswith("ce_") or lower in _PLAIN_HEADERS):
+        if raw is None or not (lower.startswith("ce_") or lower in _PLAIN_HEADERS):
             continue
         try:
-            texts[lower] = raw.decode()
+            texts[lower] = _bounded(f"header {name}", raw.decode())
         except UnicodeDecodeError as error:
             raise UndecodableEvent(f"header {name}: not UTF-8 ({error.reason})") from error
     return texts
+
+
+def _bounded(name: str, text: str) -> str:
+    """The text if a database can keep it."""
+    if "\x00" in text:
+        raise UndecodableEvent(f"{name}: contains a NUL")
+    if len(text) > _LONGEST:
+        raise UndecodableEvent(f"{name}: {len(text)} characters, at most {_LONGEST} are taken")
+    return text
 
 
 _PLAIN_HEADERS: Final = frozenset({"content-type", "traceparent", "tracestate"})
@@ -135,7 +156,7 @@ def _decode_structured(
         came = document.get("specversion")
         raise UndecodableEvent(f"specversion: expected '{SPEC_VERSION}', got {came!r}")
     attributes = {
-        str(name): str(member)
+        str(name): _bounded(f"attribute {str(name)[:50]}", str(member))
         for name, member in document.items()
         if name not in {"data", "data_base64"} and member is not None
     }
@@ -182,7 +203,7 @@ def _key(key: bytes | None, attributes: Mapping[str, str]) -> str | None:
     if key is None:
         return attributes.get("partitionkey")
     try:
-        return key.decode()
+        return _bounded("record key", key.decode())
     except UnicodeDecodeError as error:
         raise UndecodableEvent(f"record key: not UTF-8 ({error.reason})") from error
 

@@ -23,11 +23,11 @@ from headrace.errors import Permanent
 from headrace.events.topics import GROUPS
 from headrace.runtime.bus import offsets
 from headrace.runtime.bus.effects import Batch, Effects, Fenced
+from headrace.runtime.bus.fetch import fetch
 from headrace.runtime.bus.gate import Gate
 from headrace.runtime.bus.model import Subscription
 from headrace.runtime.telemetry import Log, Metrics
 
-_POLL_MS: Final = 200
 _FIRST_PAUSE: Final = 0.05
 _LONGEST_PAUSE: Final = 5.0
 _ATTEMPTS: Final = 8
@@ -104,7 +104,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
             await asyncio.sleep(0.05)
             return
         try:
-            fetched = await client.getmany(timeout_ms=_POLL_MS, max_records=self._max_records)
+            fetched = await fetch(client, began, max_records=self._max_records)
         except OffsetOutOfRangeError as error:
             self.out_of_log = repr(error)
             self._log.error("stored_offset_outside_log", reason=repr(error))

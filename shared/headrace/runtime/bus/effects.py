@@ -11,6 +11,7 @@ from aiokafka import ConsumerRecord, TopicPartition
 
 from headrace.errors import Permanent, Transient, UndecodableEvent
 from headrace.events.contracts import Data, by_model
+from headrace.events.envelope import Envelope
 from headrace.runtime.bus import offsets, outbox
 from headrace.runtime.bus.deadletter import dead_letter
 from headrace.runtime.bus.decode import envelope_of, event_of
@@ -39,8 +40,10 @@ class _Seen:
     before: dict[str, str]
     now: dict[str, str] = field(default_factory=dict)
 
-    def is_duplicate(self, source: str, sequence: str | None) -> bool:
-        if sequence is None:
+    def is_duplicate(self, envelope: Envelope) -> bool:
+        """Only relays number their events so that this holds; others may count as they like."""
+        source, sequence = envelope.source, envelope.sequence
+        if sequence is None or not envelope.relayed:
             return False
         last = self.now.get(source) or self.before.get(source)
         if last is not None and sequence <= last:
@@ -99,7 +102,7 @@ class Effects:
         for record in records:
             try:
                 envelope, value = envelope_of(record)
-                if seen.is_duplicate(envelope.source, envelope.sequence):
+                if seen.is_duplicate(envelope):
                     self._metrics.duplicates.labels(self._group, record.topic).inc()
                     continue
                 event = event_of(record, envelope, value, self._wanted)

@@ -13,11 +13,11 @@ from headrace.errors import UndecodableEvent
 from headrace.events.contracts import by_type
 from headrace.events.topics import Topic
 from headrace.runtime.bus.decode import envelope_of, event_of
+from headrace.runtime.bus.fetch import fetch
 from headrace.runtime.bus.gate import Gate
 from headrace.runtime.bus.model import Event
 from headrace.runtime.telemetry import Log
 
-_POLL_MS: Final = 200
 _ALL_TYPES: Final = frozenset(by_type())
 
 
@@ -83,7 +83,7 @@ class Tail:
     async def _read(self, client: AIOKafkaConsumer) -> None:
         while True:
             await self.gate.passed()
-            fetched = await client.getmany(timeout_ms=_POLL_MS, max_records=2000)
+            fetched = await fetch(client, self._next, max_records=2000)
             for place, records in fetched.items():
                 for record in records:
                     event = self._event(place, record)
@@ -100,7 +100,7 @@ class Tail:
             event = event_of(record, envelope, value, _ALL_TYPES)
         except UndecodableEvent:
             return None
-        if envelope.sequence is not None:
+        if envelope.relayed and envelope.sequence is not None:
             source = (place, envelope.source)
             if envelope.sequence <= self._seen.get(source, ""):
                 return None

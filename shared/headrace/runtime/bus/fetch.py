@@ -1,0 +1,63 @@
+"""Fetching records, also past one that the client library itself cannot read.
+
+aiokafka decodes header names as UTF-8 while it unpacks a batch; one bad name makes the whole
+fetch raise, again and again. Then partitions are read one by one, and where that fails record
+by record, until the bad record is passed; it comes back as an empty stand-in at its offset.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+
+POLL_MS: Final = 200
+Fetched = Mapping[TopicPartition, list[ConsumerRecord]]
+
+
+async def fetch(
+    client: AIOKafkaConsumer, positions: Mapping[TopicPartition, int], *, max_records: int
+) -> Fetched:
+    """The next records of each partition; `positions` is where each one stands."""
+    try:
+        fetched: Fetched = await client.getmany(timeout_ms=POLL_MS, max_records=max_records)
+    except UnicodeDecodeError:
+        return {
+            place: records
+            for place, position in positions.items()
+            if (records := await _one_partition(client, place, position, max_records))
+        }
+    return fetched
+
+
+async def _one_partition(
+    client: AIOKafkaConsumer, place: TopicPartition, position: int, max_records: int
+) -> list[ConsumerRecord]:
+    for limit in (max_records, 1):
+        client.seek(place, position)
+        try:
+            found = await client.getmany(place, timeout_ms=POLL_MS, max_records=limit)
+        except UnicodeDecodeError as error:
+            unreadable = _stand_in(place, position, error)
+        else:
+            records: list[ConsumerRecord] = found.get(place, [])
+            return records
+    client.seek(place, position + 1)
+    return [unreadable]
+
+
+def _stand_in(place: TopicPartition, offset: int, error: UnicodeDecodeError) -> ConsumerRecord:
+    return ConsumerRecord(
+        topic=place.topic,
+        partition=place.partition,
+        offset=offset,
+        timestamp=-1,
+        timestamp_type=0,
+        key=None,
+        value=None,
+        checksum=None,
+        serialized_key_size=-1,
+        serialized_value_size=-1,
+        headers=(("unreadable", str(error).encode()),),
+    )
