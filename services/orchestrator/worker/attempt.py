@@ -22,9 +22,9 @@ from headrace.runtime.telemetry import Log
 from services.orchestrator.protocol import Assignment, Completion
 from services.orchestrator.worker.cache import BlobCache, Pins
 from services.orchestrator.worker.nursery import Child, Nursery
+from services.orchestrator.worker.outputs import opened_output, tail
 
 _MESSAGE_BYTES: Final = 64 * 1024 * 1024
-_OUTPUT_TAIL: Final = 4000
 
 
 class Stopped(Exception):
@@ -113,16 +113,15 @@ class Attempt:
         if self._stopped.is_set():
             raise Stopped
         if result is None:
-            tail = _tail(scratch / "output.log")
-            self.log.error("step_process_died", how=self.child.how_it_ended, output=tail)
-            return self._failed(f"its process died: {self.child.how_it_ended}", retryable=True)
+            how = self.child.how_it_ended
+            self.log.error("step_process_died", how=how, output=tail(scratch))
+            return self._failed(f"its process died: {how}", retryable=True)
         if result.get("timed_out"):
             return self._ended("timed_out", error=f"timed out after {self.assignment.timeout} s")
         if not result["ok"]:
-            output = _tail(scratch / "output.log")
-            self.log.error("step_failed", detail=result["detail"], output=output)
+            self.log.error("step_failed", detail=result["detail"], output=tail(scratch))
             return self._failed(result["error"], retryable=result["retryable"])
-        return await self._succeeded(result, pins)
+        return await self._succeeded(result, scratch, pins)
 
     async def _inputs(self, pins: Pins) -> dict[str, dict[str, Any]]:
         async def local(entry: Mapping[str, Any]) -> dict[str, Any]:
@@ -199,10 +198,10 @@ class Attempt:
             return {"type": "refused", "kind": "Transient", "error": repr(error)}
         return {"type": "fetched", "paths": [str(path) for path in paths]}
 
-    async def _succeeded(self, result: Mapping[str, Any], pins: Pins) -> Completion:
+    async def _succeeded(self, result: Mapping[str, Any], scratch: Path, pins: Pins) -> Completion:
         names = list(result["outputs"])
         stored = await asyncio.gather(
-            *(self._stored(result["outputs"][name], pins) for name in names)
+            *(self._stored(name, result["outputs"][name], scratch, pins) for name in names)
         )
         digest, uri = await self._store_manifest(result["datasets"])
         return self._ended(
@@ -214,10 +213,13 @@ class Attempt:
             manifest_uri=uri,
         )
 
-    async def _stored(self, output: Mapping[str, Any], pins: Pins) -> dict[str, Any]:
-        if output["path"] is None:
+    async def _stored(
+        self, name: str, output: Mapping[str, Any], scratch: Path, pins: Pins
+    ) -> dict[str, Any]:
+        if output["file"] is None:
             return {"kind": output["kind"], "value": output["value"]}
-        digest, size, path = await self.around.cache.adopt(Path(output["path"]), pins)
+        with opened_output(scratch, name, output["file"]) as source:
+            digest, size, path = await self.around.cache.adopt(source, pins)
         prefix = f"pipelines/{self.run_id}/{self.assignment.step}/{self.assignment.fence}"
         ref = await self.around.blobs.put_file(f"{prefix}/{digest.removeprefix('sha256:')}", path)
         self.uploaded.append(ref.uri)
@@ -255,10 +257,3 @@ class Attempt:
 def _decoded(line: bytes) -> dict[str, Any]:
     message: dict[str, Any] = orjson.loads(line)
     return message
-
-
-def _tail(path: Path) -> str:
-    try:
-        return path.read_bytes()[-_OUTPUT_TAIL:].decode(errors="replace")
-    except OSError:
-        return ""

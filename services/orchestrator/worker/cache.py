@@ -6,16 +6,18 @@ import asyncio
 import contextlib
 import hashlib
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Protocol
+from typing import BinaryIO, Final, Protocol
 from uuid import uuid4
 
 from headrace.errors import Refused
 from headrace.runtime.blobs import Blobs
 
 _CHUNK: Final = 1024 * 1024
+_DIGEST: Final = re.compile("sha256:[0-9a-f]{64}")
 
 
 class Digested(Protocol):
@@ -55,12 +57,16 @@ class BlobCache:
             task.add_done_callback(lambda _: self._fetching.pop(digest, None))
         return await asyncio.shield(task)
 
-    async def adopt(self, path: Path, pins: Pins) -> tuple[str, int, Path]:
-        """Take a file over, pinned: its digest, its size, where it is now."""
-        digest, size = await asyncio.to_thread(_digest_of, path)
-        pins.add(digest)
-        target = self._path(digest)
-        _move(path, target)
+    async def adopt(self, source: BinaryIO, pins: Pins) -> tuple[str, int, Path]:
+        """Copy an open file, pinned: its digest, its size, where the copy is."""
+        partial = self.directory / f"{uuid4().hex}.part"
+        try:
+            digest, size = await asyncio.to_thread(_copy, source, partial)
+            pins.add(digest)
+            target = self._path(digest)
+            partial.rename(target)
+        finally:
+            partial.unlink(missing_ok=True)
         self._evict()
         return digest, size, target
 
@@ -75,6 +81,8 @@ class BlobCache:
             self._evict()
 
     def _path(self, digest: str) -> Path:
+        if not _DIGEST.fullmatch(digest):
+            raise Refused(f"not a digest: {digest[:200]!r}")
         return self.directory / digest.removeprefix("sha256:")
 
     async def _download(self, uri: str, digest: str) -> Path:
@@ -130,19 +138,14 @@ class Pins:
         self._held.clear()
 
 
-def _move(path: Path, target: Path) -> None:
-    if target.exists():
-        path.unlink()
-        return
-    path.chmod(0o444)
-    path.rename(target)
-
-
-def _digest_of(path: Path) -> tuple[str, int]:
+def _copy(source: BinaryIO, target: Path) -> tuple[str, int]:
+    """Digest and size of what was copied: no more than the file has now, should it grow."""
     hashed = hashlib.sha256()
-    size = 0
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
+    left = size = os.fstat(source.fileno()).st_size
+    with target.open("xb") as file:
+        while left and (chunk := source.read(min(left, _CHUNK))):
             hashed.update(chunk)
-            size += len(chunk)
-    return f"sha256:{hashed.hexdigest()}", size
+            file.write(chunk)
+            left -= len(chunk)
+    target.chmod(0o444)
+    return f"sha256:{hashed.hexdigest()}", size - left

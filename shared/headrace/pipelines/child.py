@@ -83,7 +83,7 @@ def _report(
             name: {
                 "kind": entry.kind,
                 "value": entry.value,
-                "path": str(entry.path) if entry.path else None,
+                "file": entry.path.name if entry.path else None,
             }
             for name, entry in saved.items()
         },

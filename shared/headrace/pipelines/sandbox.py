@@ -38,10 +38,50 @@ _OF_FILES: Final = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE | _IOCTL_DEV
 _READING: Final = _EXECUTE | _READ_FILE | _READ_DIR
 _SCOPE_ABSTRACT_SOCKETS_AND_SIGNALS: Final = 0b11
 
+_ETC_PATHS: Final = tuple(
+    f"/etc/{name}"
+    for name in (
+        "apache/mime.types",
+        "apache2/mime.types",
+        "ca-certificates",
+        "crypto-policies/back-ends",
+        "fonts",
+        "gai.conf",
+        "group",
+        "host.conf",
+        "hostname",
+        "hosts",
+        "httpd/conf/mime.types",
+        "httpd/mime.types",
+        "ld.so.cache",
+        "ld.so.conf",
+        "ld.so.conf.d",
+        "ld.so.preload",
+        "locale.alias",
+        "localtime",
+        "mime.types",
+        "nsswitch.conf",
+        "os-release",
+        "passwd",
+        "pki/ca-trust",
+        "pki/tls/cert.pem",
+        "pki/tls/certs",
+        "pki/tls/openssl.cnf",
+        "protocols",
+        "resolv.conf",
+        "services",
+        "ssl/cert.pem",
+        "ssl/certs",
+        "ssl/openssl.cnf",
+        "timezone",
+    )
+)
+"""What libraries read at start or to reach a host; never passwords or keys, also for root."""
+
 SYSTEM_PATHS: Final = (
     "/bin",
     "/dev",
-    "/etc",
+    *_ETC_PATHS,
     "/lib",
     "/lib64",
     "/opt",

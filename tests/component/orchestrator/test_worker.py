@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from headrace.ids import new_id
@@ -62,6 +64,20 @@ async def test_a_step_cannot_open_what_it_was_not_given(
     allowed = sorted(way for way, outcome in found.items() if outcome == "allowed")
     assert allowed == ["scratch"], found
     assert content == "raw data"
+
+
+@pytest.mark.parametrize("how", ["symlink", "absolute"])
+async def test_a_step_cannot_make_its_worker_take_another_file(
+    orchestrator: Orchestrator, working: Worker, tmp_path: Path, how: str
+) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("secret")
+    secret.chmod(0o640)
+    run_id = await orchestrator.start("forging", target=str(secret), how=how)
+    run = await orchestrator.finished(run_id)
+    assert run["error"].startswith("step forge: Refused: output result: "), working.text
+    assert run["steps"][0]["attempt"] == 1
+    assert (secret.read_text(), secret.stat().st_mode & 0o777) == ("secret", 0o640)
 
 
 async def test_a_cancelled_run_s_step_is_killed_and_its_scratch_removed(

@@ -50,6 +50,11 @@ print(json.dumps({
     "shown": ends(lambda: open(shown).read()),
     "shown written": ends(lambda: open(shown, "w")),
     "own": ends(lambda: open(os.path.join(own, "new"), "w").write("x")),
+    "shadow": ends(lambda: open("/etc/shadow").read()),
+    "keys": ends(lambda: os.listdir("/etc/ssl/private")),
+    "etc": ends(lambda: os.listdir("/etc")),
+    "names": ends(lambda: (open("/etc/passwd").read(), open("/etc/hosts").read())),
+    "types": ends(lambda: __import__("mimetypes").init()),
     "import": ends(lambda: __import__("colorsys")),
 }))
 """
@@ -81,7 +86,7 @@ def test_the_kernel_refuses_every_way_to_what_is_not_allowed(tmp_path: Path) -> 
     found = probe(tmp_path, hook=False)
     assert found.pop("enforced").startswith("landlock abi ")
     allowed = sorted(name for name, outcome in found.items() if outcome == "allowed")
-    assert allowed == ["import", "own", "shown"]
+    assert allowed == ["import", "names", "own", "shown", "types"]
     assert found["pyarrow"] == "PermissionError"
     assert found["cat"] == "CalledProcessError"
 
@@ -89,7 +94,16 @@ def test_the_kernel_refuses_every_way_to_what_is_not_allowed(tmp_path: Path) -> 
 def test_without_landlock_a_hook_holds_python_back_and_says_so(tmp_path: Path) -> None:
     found = probe(tmp_path, hook=True)
     assert "libraries are not held back" in found["enforced"]
-    for way in ("python", "cat", "list", "write", "through a link", "shown written"):
+    for way in (
+        "python",
+        "cat",
+        "list",
+        "write",
+        "through a link",
+        "shown written",
+        "shadow",
+        "etc",
+    ):
         assert found[way] == "PermissionError", way
-    for way in ("import", "own", "shown"):
+    for way in ("import", "own", "shown", "names", "types"):
         assert found[way] == "allowed", way
