@@ -15,16 +15,12 @@ import numpy as np
 import numpy.typing as npt
 
 from headrace.errors import InvalidInput
+from headrace.limits import LATEST_US, MAX_PREDICTION_ID, RESERVED_COLUMNS
 from headrace.rpc.serving.v1.prediction_log_pb2 import PredictionLogged, Tensor
-from services.monitoring.event_time import BEFORE_ALL_US, LATEST_US, IntArray
+from services.monitoring.event_time import BEFORE_ALL_US, IntArray
 
 Array = npt.NDArray[Any]
 FloatArray = npt.NDArray[np.float64]
-
-RESERVED: Final = frozenset(
-    {"prediction_id", "event_time", "observed_at", "score", "model_version", "label"}
-)
-"""Columns of a segment that are not inputs."""
 
 _DTYPES: Final[Mapping[str, str]] = {
     "BOOL": "?",
@@ -41,7 +37,7 @@ _DTYPES: Final[Mapping[str, str]] = {
     "FP64": "<f8",
 }
 _FLOATS: Final = frozenset({"FP16", "BF16", "FP32", "FP64"})
-_MAX_NAME: Final = 250
+_MAX_NAME: Final = MAX_PREDICTION_ID
 _MAX_WIDTH: Final = 10_000
 
 
@@ -122,7 +118,7 @@ def _inputs(tensors: Sequence[Tensor], rows: int) -> dict[str, Array]:
     for tensor in tensors:
         if not 1 <= len(tensor.name) <= _MAX_NAME:
             raise InvalidInput("inputs: a tensor name has not 1 to 250 characters", field="inputs")
-        if tensor.name in RESERVED or tensor.name in columns:
+        if tensor.name in RESERVED_COLUMNS or tensor.name in columns:
             raise InvalidInput(
                 f"inputs.{tensor.name}: the name is reserved or used twice",
                 field=f"inputs.{tensor.name}",

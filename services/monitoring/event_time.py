@@ -22,7 +22,6 @@ HOUR_US: Final = 3_600_000_000
 DAY_US: Final = 24 * HOUR_US
 EARLIEST_DAY: Final = -719_162  # 0001-01-01
 BEFORE_ALL_US: Final = EARLIEST_DAY * DAY_US
-LATEST_US: Final = 253_402_300_799_999_999  # 9999-12-31
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -31,7 +30,8 @@ class Watermark:
     """How far a stream has come: `through_us`, None before its first row.
 
     Rows that are far from it (another clock, a client that gave no event time) do not move it;
-    `strays` such rows came one after another, the latest of them at `stray_us`.
+    `strays` such records (rows, if they are behind it) came one after another, the latest of
+    their rows at `stray_us`.
     """
 
     through_us: int | None = None
@@ -59,15 +59,16 @@ class Placed:
 class Calendar:
     """How event time is cut into days, and when a day is over.
 
-    A row further than `largest_step` from the watermark moves it only when `step_rows` such
-    rows have come in succession, so that one wrong clock does not close all days.
+    A row further than `largest_step` ahead of the watermark moves it only when rows of
+    `step_count` records in succession are, so that one batch of a wrong clock does not close all
+    days. To step back, which closes nothing, as many rows are enough.
     """
 
     starts_at_hour: int = 0
     lateness: timedelta = timedelta(hours=6)
     horizon_days: int = 14
     largest_step: timedelta = timedelta(days=45)
-    step_rows: int = 100
+    step_count: int = 100
 
     def days_of(self, times_us: IntArray) -> IntArray:
         """The event-day of each time."""
@@ -90,13 +91,25 @@ class Calendar:
         shifted = through_us - self._lateness_us - self.starts_at_hour * HOUR_US
         return max(EARLIEST_DAY, shifted // DAY_US)
 
-    def place(self, times_us: IntArray, *, after: Watermark, may_step_back: bool) -> Placed:
+    def place(
+        self,
+        times_us: IntArray,
+        *,
+        after: Watermark,
+        may_step_back: bool,
+        records: IntArray | None = None,
+    ) -> Placed:
         """Place a batch of rows, in stream order, behind a watermark.
 
+        `records`: for each row the record it came in, by any number; None, each in its own.
         `may_step_back`: nothing was closed yet, so the stream may still turn out to be far
         behind its first rows.
         """
-        running, strays, watermark = self._run(times_us, after, may_step_back=may_step_back)
+        if records is None:
+            records = np.arange(len(times_us), dtype=np.int64)
+        running, strays, watermark = self._run(
+            times_us, records, after, may_step_back=may_step_back
+        )
         days = self.days_of(times_us)
         shifted = running - self._lateness_us - self.starts_at_hour * HOUR_US
         open_days = np.maximum(EARLIEST_DAY, shifted // DAY_US)
@@ -110,7 +123,7 @@ class Calendar:
         )
 
     def _run(
-        self, times_us: IntArray, after: Watermark, *, may_step_back: bool
+        self, times_us: IntArray, records: IntArray, after: Watermark, *, may_step_back: bool
     ) -> tuple[IntArray, BoolArray, Watermark]:
         """The watermark before each row, which rows are strays, and the watermark at the end."""
         start = after.through_us
@@ -121,19 +134,29 @@ class Calendar:
         if may_step_back:
             far |= times_us < reached[:-1] - step
         if far.any():
-            return self._run_with_strays(times_us, after, step, may_step_back=may_step_back)
+            return self._run_with_strays(
+                times_us, records, after, step, may_step_back=may_step_back
+            )
         running = reached[:-1].copy()
         if start is None:
             running[0] = BEFORE_ALL_US
         return running, far, Watermark(through_us=int(reached[-1]))
 
     def _run_with_strays(
-        self, times_us: IntArray, after: Watermark, step: int, *, may_step_back: bool
+        self,
+        times_us: IntArray,
+        records: IntArray,
+        after: Watermark,
+        step: int,
+        *,
+        may_step_back: bool,
     ) -> tuple[IntArray, BoolArray, Watermark]:
         running = np.full(len(times_us), BEFORE_ALL_US, dtype=np.int64)
         strays = np.zeros(len(times_us), dtype=np.bool_)
         through, count, latest = after.through_us, after.strays, after.stray_us
-        for row, time in enumerate(times_us.tolist()):
+        counted = None
+        rows = zip(times_us.tolist(), records.tolist(), strict=True)
+        for row, (time, record) in enumerate(rows):
             if through is None:
                 through = time
                 continue
@@ -141,8 +164,10 @@ class Calendar:
             if time > through + step or (may_step_back and time < through - step):
                 strays[row] = True
                 together = count > 0 and abs(time - latest) <= step
-                count, latest = (count + 1, max(latest, time)) if together else (1, time)
-                if count >= self.step_rows:
+                more = int(time < through or record != counted)
+                count, latest = (count + more, max(latest, time)) if together else (1, time)
+                counted = record
+                if count >= self.step_count:
                     through, count = latest, 0
             else:
                 through, count = max(through, time), 0

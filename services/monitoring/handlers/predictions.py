@@ -80,7 +80,10 @@ async def _take(
     batches = [batch for _, batch in logged]
     times = np.concatenate([batch.event_times_us for batch in batches])
     placed = context.calendar.place(
-        times, after=model.predictions_watermark, may_step_back=model.last_closed_day is None
+        times,
+        after=model.predictions_watermark,
+        may_step_back=model.last_closed_day is None,
+        records=np.repeat(np.arange(len(batches)), [batch.rows for batch in batches]),
     )
     incoming = _incoming(model, logged, placed)
     added, joined = await _store(tx, model, incoming)

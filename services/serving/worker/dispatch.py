@@ -19,13 +19,18 @@ from services.serving.worker.failure import Code, Failure, invalid
 from services.serving.worker.meters import Meters, ModelMeters
 from services.serving.worker.model import PLATFORM, Model, TensorSpec
 from services.serving.worker.prediction_log import Answered, PredictionLog
-from services.serving.worker.requests import Rows, event_time, read_inputs, requested_outputs
+from services.serving.worker.requests import (
+    Rows,
+    check_id,
+    event_time,
+    read_inputs,
+    requested_outputs,
+)
 from services.serving.worker.table import FirstAnswer, Reign, Serving
 from services.serving.worker.tensors import Array, encode
 
 INFERENCE: Final = "inference.GRPCInferenceService"
 HEALTH: Final = "grpc.health.v1.Health"
-_MAX_ID: Final = 256
 MessageT = TypeVar("MessageT", bound=Message)
 Call = Callable[[bytes], bytes]
 
@@ -72,8 +77,7 @@ class Dispatcher:
             request = _parse(oip.ModelInferRequest, payload)
             model, reign = self._serving.table.answering(request.model_name, request.model_version)
             known = model.name
-            if len(request.id) > _MAX_ID:
-                raise invalid(f"request id is longer than {_MAX_ID} characters")
+            check_id(request)
             answer, rows = self._predict(request, model, reign)
         except Failure as failure:
             self._meters.failed(known, failure.code)

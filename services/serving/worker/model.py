@@ -11,6 +11,7 @@ import numpy as np
 import onnxruntime
 
 from headrace.errors import Refused
+from headrace.limits import RESERVED_COLUMNS
 from services.serving.worker.tensors import BYTES, DTYPES, Array
 
 _DATATYPES: Final[Mapping[str, str]] = {
@@ -73,13 +74,18 @@ class Model:
 def load(path: Path, *, name: str, version: int) -> Model:
     """Load a model file and warm it with a smoke run.
 
-    Raises Refused when it is not an ONNX model, has tensors that the protocol cannot carry, or
-    fails on rows of zeros and empty strings.
+    Raises Refused when it is not an ONNX model, has tensors that the protocol cannot carry or
+    inputs named like columns of labelled data, or fails on rows of zeros and empty strings.
     """
     session = _session(path)
     inputs = list(_specs(session.get_inputs(), "input"))
     if not inputs or any(not spec.shape for spec in inputs):
         raise Refused(f"{path.name}: every input needs a first dimension for the rows")
+    reserved = sorted(RESERVED_COLUMNS.intersection(spec.name for spec in inputs))
+    if reserved:
+        raise Refused(
+            f"{path.name}: input {reserved[0]!r} is named like a column of labelled data; rename it"
+        )
     shapes = _smoke(path, session, inputs)
     logged = [place for place, shape in enumerate(shapes) if shape and shape[0] == _rows(inputs)]
     return Model(name=name, version=version, session=session, logged_outputs=logged)

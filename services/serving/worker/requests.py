@@ -6,12 +6,14 @@ more raw entries than inputs are refused, where Triton ignores them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
+from headrace.limits import LATEST_US, MAX_REQUEST_ID
 from headrace.rpc.inference.open_inference_pb2 import ModelInferRequest
 from services.serving.worker.failure import Code, Failure, invalid
 from services.serving.worker.model import Model, TensorSpec
@@ -27,6 +29,8 @@ from services.serving.worker.tensors import (
 )
 
 EVENT_TIME: Final = "event_time_us"
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_MAX_LISTED: Final = 250
 _CONTENTS: Final = (
     ("bool_contents", "BOOL", frozenset({"BOOL"})),
     ("int_contents", "INT32", frozenset({"INT8", "INT16", "INT32"})),
@@ -48,6 +52,14 @@ class Rows:
     feed: dict[str, Array]
     raw: list[bytes]
     shapes: list[tuple[int, ...]]
+
+
+def check_id(request: ModelInferRequest) -> None:
+    """Raises Failure when the readers of the prediction log would refuse the request's id."""
+    if len(request.id) > MAX_REQUEST_ID:
+        raise invalid(f"request id is longer than {MAX_REQUEST_ID} characters")
+    if _CONTROL.search(request.id):
+        raise invalid("request id has control characters")
 
 
 def read_inputs(request: ModelInferRequest, model: Model, *, max_rows: int) -> Rows:
@@ -98,7 +110,12 @@ def event_time(request: ModelInferRequest) -> int | None:
     value = {"int64_param": parameter.int64_param, "uint64_param": parameter.uint64_param}.get(
         kind or ""
     )
-    if value is None or not 0 <= value < 2**63:
+    if value is not None and not 0 <= value <= LATEST_US:
+        raise invalid(
+            f"parameter '{EVENT_TIME}' must be microseconds since the epoch, 0 to {LATEST_US}, "
+            f"got {value}"
+        )
+    if value is None:
         raise invalid(
             f"parameter '{EVENT_TIME}' must be an int64 of microseconds since the epoch, "
             f"got {kind or 'nothing'}"
@@ -131,8 +148,10 @@ def _wrong_count(request: ModelInferRequest, model: Model, got: dict[str, int]) 
     )
 
 
-def _quoted(names: Any) -> str:
-    return ",".join(f"'{name}'" for name in names)
+def _quoted(names: Iterable[str]) -> str:
+    """The names for a message, cut short: gRPC carries it in a trailer of a few kB."""
+    listed = ",".join(f"'{name}'" for name in names)
+    return listed if len(listed) <= _MAX_LISTED else f"{listed[:_MAX_LISTED]}..."
 
 
 def _check_raw_count(request: ModelInferRequest, model: Model) -> None:

@@ -301,8 +301,19 @@ TABLE = [
     ),
     Row(
         case="overlong id",
-        make=_with(lambda r: setattr(r, "id", "x" * 257)),
-        message="request id is longer than 256 characters",
+        make=_with(lambda r: setattr(r, "id", "x" * 201)),
+        message="request id is longer than 200 characters",
+    ),
+    Row(
+        case="id with a NUL",
+        make=_with(lambda r: setattr(r, "id", "a\0b")),
+        message="request id has control characters",
+    ),
+    Row(
+        case="event time after the year 9999",
+        make=_with(lambda r: setattr(r.parameters["event_time_us"], "int64_param", 2**60)),
+        message="parameter 'event_time_us' must be microseconds since the epoch, "
+        "0 to 253402300799999999, got 1152921504606846976",
     ),
 ]
 

@@ -74,15 +74,47 @@ def test_a_wrong_clock_does_not_move_the_watermark() -> None:
 
 
 def test_many_rows_in_succession_move_the_watermark_however_far() -> None:
-    calendar = Calendar(step_rows=3)
+    calendar = Calendar(step_count=3)
 
     assert place(calendar, hours(1, 5000, 5001, 5002)).watermark.through_us == 5002 * HOUR_US
     assert place(calendar, hours(5000, 1, 3, 2)).watermark.through_us == 3 * HOUR_US
     assert place(calendar, hours(1, 5000, 2, 5001, 3, 5002)).watermark.through_us == 3 * HOUR_US
 
 
+def test_one_record_never_moves_the_watermark_far_ahead_however_many_rows_it_has() -> None:
+    calendar = Calendar()
+    good = Watermark(through_us=HOUR_US)
+    wrong = hours(*range(5000, 5600))
+
+    placed = calendar.place(
+        wrong, after=good, may_step_back=False, records=np.zeros(600, dtype=np.int64)
+    )
+    after = calendar.place(hours(2, 3), after=placed.watermark, may_step_back=False)
+
+    assert placed.watermark == Watermark(through_us=HOUR_US, strays=1, stray_us=int(wrong[-1]))
+    assert after.watermark == Watermark(through_us=3 * HOUR_US)
+    assert not after.late.any()
+    assert not after.too_old.any()
+
+
+def test_rows_of_many_records_in_succession_do_move_it() -> None:
+    calendar = Calendar(step_count=3)
+    records = np.array([0, 1, 1, 2, 2, 3])
+
+    times = hours(1, 5000, 5001, 5002, 5003, 5004)
+
+    def through(rows: int) -> int | None:
+        placed = calendar.place(
+            times[:rows], after=Watermark(), may_step_back=False, records=records[:rows]
+        )
+        return placed.watermark.through_us
+
+    assert through(5) == HOUR_US
+    assert through(6) == 5004 * HOUR_US
+
+
 def test_once_a_day_is_closed_time_does_not_step_back() -> None:
-    calendar = Calendar(step_rows=3)
+    calendar = Calendar(step_count=3)
     closed = Watermark(through_us=5000 * HOUR_US)
 
     placed = calendar.place(hours(1, 2, 3, 4), after=closed, may_step_back=False)
@@ -103,7 +135,7 @@ def test_once_a_day_is_closed_time_does_not_step_back() -> None:
 def test_batches_of_any_size_place_rows_alike(
     times: list[int], cuts: set[int], may_step_back: bool
 ) -> None:
-    calendar = Calendar(horizon_days=3, step_rows=3)
+    calendar = Calendar(horizon_days=3, step_count=3)
     whole = calendar.place(
         np.array(times, dtype=np.int64), after=Watermark(), may_step_back=may_step_back
     )

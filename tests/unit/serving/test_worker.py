@@ -11,6 +11,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from headrace.errors import Refused
+from headrace.limits import MAX_PREDICTION_ID, MAX_REQUEST_ID
 from headrace.rpc.inference import open_inference_pb2 as oip
 from services.serving.link.messages import Assignment, ModelAssignment, VersionFiles
 from services.serving.worker.batches import pack
@@ -62,6 +63,40 @@ def test_model_whose_output_the_protocol_cannot_carry_says_what_to_do(tmp_path: 
     )
     with pytest.raises(Refused, match=r"output 'y' is a seq\(map.*with zipmap off"):
         load(path, name="m", version=1)
+
+
+@pytest.mark.parametrize("name", ["label", "prediction_id"])
+def test_model_whose_input_is_named_like_a_column_of_labelled_data_is_refused(
+    tmp_path: Path, name: str
+) -> None:
+    graph = helper.make_graph(
+        [helper.make_node("Identity", [name], ["y"])],
+        "reserved",
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["rows", 1])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["rows", 1])],
+    )
+    path = tmp_path / "reserved.onnx"
+    opsets = [helper.make_opsetid("", 17)]
+    path.write_bytes(
+        helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString()
+    )
+    with pytest.raises(Refused, match=f"input '{name}' is named like a column"):
+        load(path, name="m", version=1)
+
+
+def test_message_about_many_inputs_is_short(tmp_path: Path) -> None:
+    plane = data_plane(tmp_path)
+    plane.answer_with({"m": plane.load("m", 1, onnx_models.constant(1.0))})
+    request = oip.ModelInferRequest(model_name="m", id="i" * 200)
+    for number in range(1000):
+        request.inputs.add(name=f"{number}{'x' * 100}", datatype="FP32", shape=[1, 4])
+    with pytest.raises(Failure, match=r"got 1000 inputs .*\.\.\.\]") as failed:
+        plane.dispatcher.infer(request.SerializeToString())
+    assert len(failed.value.message) < 1000
+
+
+def test_longest_accepted_request_passes_the_checks_of_the_log() -> None:
+    assert MAX_REQUEST_ID + len(f"/{2**63}") <= MAX_PREDICTION_ID
 
 
 def test_full_log_counts_every_row_once_under_threads(tmp_path: Path) -> None:
