@@ -20,6 +20,9 @@ from services.registry.domain.manifest import manifest_digest
 from services.registry.domain.records import Content, Version
 from services.registry.store import aliases, models, versions
 
+_KEPT: Final = "versions"
+"""Key prefix of the files of model versions, each named by its SHA-256."""
+
 _MAX_FILES: Final = 10_000
 _PARALLEL: Final = 8
 _API: Final = "/api/2.0/mlflow"
@@ -148,10 +151,14 @@ class Sources:
         return replace(content, files=files, digest=manifest_digest(files))
 
     async def _file(self, root: str, blob: BlobInfo) -> FileRef:
+        """The file, kept under its digest: what happens to the artifact later is no concern."""
         digest, size = await self._digest(blob.key)
+        kept = f"{_KEPT}/{digest.removeprefix('sha256:')}"
+        if not await self._blobs.exists(kept):
+            await self._blobs.copy(blob.key, kept)
         return FileRef(
             path=blob.key.removeprefix(root),
-            uri=self._blobs.uri(blob.key),
+            uri=self._blobs.uri(kept),
             digest=digest,
             size=size,
         )

@@ -11,6 +11,20 @@ from typing import Final
 from headrace.errors import Conflict
 from headrace.events import GateEvidence, MetricPair
 
+DIRECTIONS: Final[Mapping[str, bool]] = {
+    "accuracy": True,
+    "auc": True,
+    "average_precision": True,
+    "f1": True,
+    "r2": True,
+    "brier": False,
+    "log_loss": False,
+    "mae": False,
+    "mse": False,
+    "rmse": False,
+}
+"""Whether higher is better, of metrics whose name says it: evidence may not turn them around."""
+
 NO_CHAMPION: Final = "no champion to compare with"
 
 
@@ -144,6 +158,9 @@ def _comparison_faults(evidence: GateEvidence, policy: Policy) -> Iterator[str]:
 
 
 def _metric_faults(pair: MetricPair, margin: float) -> Iterator[str]:
+    if DIRECTIONS.get(pair.metric, pair.higher_is_better) != pair.higher_is_better:
+        yield f"{pair.metric}: the evidence says the wrong direction is better"
+        return
     if pair.champion is None:
         yield f"{pair.metric}: the champion's value is missing"
         return

@@ -120,6 +120,17 @@ class Blobs:
             await upload.abort()
             raise
 
+    async def copy(self, uri_or_key: str, target: str) -> str:
+        """Copy a blob inside the store; returns the URI of the copy. Raises NotFound."""
+        source = {"Bucket": self.bucket, "Key": self.key(uri_or_key)}
+        try:
+            await self._client.copy_object(Bucket=self.bucket, Key=target, CopySource=source)
+        except ClientError as error:
+            if _is_missing(error):
+                raise NotFound(f"no blob {self.uri(source['Key'])}") from error
+            raise
+        return self.uri(target)
+
     async def get(self, uri_or_key: str) -> bytes:
         """The whole blob. Raises NotFound."""
         response = await self._open(uri_or_key)

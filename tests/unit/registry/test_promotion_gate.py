@@ -143,3 +143,12 @@ def test_evidence_against_another_champion_is_a_conflict() -> None:
     check_champion_named(proof(auc(0.6, 0.7)), 3)
     with pytest.raises(Conflict, match="against version 3, the champion is version 4 now"):
         check_champion_named(proof(auc(0.6, 0.7)), 4)
+
+
+def test_evidence_cannot_turn_a_known_metric_around() -> None:
+    turned = MetricPair(metric="log_loss", champion=0.1, challenger=9.0, higher_is_better=True)
+
+    result = verdict(proof(turned))
+
+    assert result.verdict is Verdict.FAILED
+    assert "wrong direction" in result.reason

@@ -20,6 +20,7 @@ from headrace.runtime.telemetry import Log, Metrics
 
 _OFFSET_SECONDS: Final = 5.0
 _STALLED_SECONDS: Final = 30.0
+_STUCK_SECONDS: Final = 10.0
 
 
 class Bus:
@@ -109,6 +110,8 @@ class Bus:
             return ["kafka: not connected yet"]
         now = asyncio.get_running_loop().time()
         reasons = []
+        if self._relay.stuck_seconds > _STUCK_SECONDS:
+            reasons.append(f"relay: nothing published for {self._relay.stuck_seconds:.0f} s")
         for consumer in self.consumers:
             if consumer.out_of_log:
                 reasons.append(f"{consumer.group}: stored offset outside the log")

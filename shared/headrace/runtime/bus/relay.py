@@ -32,6 +32,7 @@ _TROUBLE: Final = (
     asyncpg.PostgresError,
     asyncpg.InterfaceError,
     KafkaError,
+    ValueError,
 )
 
 
@@ -48,6 +49,14 @@ class Relay:
         self._log = log
         self._woken = asyncio.Event()
         self._stopping = False
+        self._troubled_since: float | None = None
+
+    @property
+    def stuck_seconds(self) -> float:
+        """How long nothing could be published; 0 while publishing works."""
+        if self._troubled_since is None:
+            return 0.0
+        return asyncio.get_running_loop().time() - self._troubled_since
 
     def wake(self) -> None:
         """Something was committed to the outbox."""
@@ -65,6 +74,8 @@ class Relay:
                 await self._lead(RecordSender(producer))
             except _TROUBLE as why:
                 self._log.warning("relay_interrupted", reason=repr(why))
+                if self._troubled_since is None:
+                    self._troubled_since = asyncio.get_running_loop().time()
                 await asyncio.sleep(_SUCCESSION_SECONDS)
             else:
                 return
@@ -101,9 +112,12 @@ class Relay:
         while True:
             self._woken.clear()
             batch = await outbox.take_batch(session, limit=_BATCH)
+            if not batch:
+                self._troubled_since = None
             if batch:
                 await _with_heartbeat(session, sender.send([_record(source, row) for row in batch]))
                 await outbox.finish_batch(session)
+                self._troubled_since = None
                 for row in batch:
                     self._metrics.sent.labels(row.topic).inc()
                 continue
