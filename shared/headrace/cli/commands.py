@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import getpass
 from typing import Annotated, Any, Final
+from urllib.parse import quote
 
 import httpx
 from cyclopts import App, Parameter
@@ -60,7 +61,7 @@ def promote(
     session = Session.of(url, as_json=json)
     made = session.call(
         "POST",
-        f"/api/registry/v1/models/{model}/versions/{version}/promotion-requests",
+        f"/api/registry/v1/models/{_part(model)}/versions/{version}/promotion-requests",
         {"requested_by": by or getpass.getuser()},
     )
     session.say(made, f"{made['outcome']}: request {made['request_id']} {made['reason']}")
@@ -106,7 +107,7 @@ def reject(
 def _decide(request_id: str, verdict: str, by: str | None, comment: str, session: Session) -> None:
     made = session.call(
         "POST",
-        f"/api/registry/v1/promotion-requests/{request_id}/{verdict}",
+        f"/api/registry/v1/promotion-requests/{_part(request_id)}/{verdict}",
         {"approver": by or getpass.getuser(), "comment": comment},
     )
     session.say(made, f"{made['model']} v{made['version']}: {made['outcome']}")
@@ -118,7 +119,7 @@ def rollback(model: str, *, by: Person = None, url: Url = None, json: Json = Fal
     session = Session.of(url, as_json=json)
     made = session.call(
         "POST",
-        f"/api/registry/v1/models/{model}/rollback",
+        f"/api/registry/v1/models/{_part(model)}/rollback",
         {"requested_by": by or getpass.getuser()},
     )
     session.say(made, f"{model}: champion is v{made['version']}, was v{made['previous_version']}")
@@ -137,7 +138,7 @@ def runs(*, url: Url = None, json: Json = False) -> None:
 def alerts(model: str, *, url: Url = None, json: Json = False) -> None:
     """Alerts of a model, open ones first."""
     session = Session.of(url, as_json=json)
-    state = session.call("GET", f"/api/monitoring/v1/models/{model}")
+    state = session.call("GET", f"/api/monitoring/v1/models/{_part(model)}")
     found: list[dict[str, Any]] = [*state["open_alerts"], *state["recent_alerts"]]
     unique = list({alert["alert_id"]: alert for alert in found}.values())
     session.show(unique, ("alert_id", "kind", "severity", "title", "detected_at", "resolved_at"))
@@ -161,3 +162,8 @@ def check(kafka: str) -> None:
     for fault in faults:
         print(fault)  # noqa: T201
     raise SystemExit(1 if faults else 0)
+
+
+def _part(text: str) -> str:
+    """A name as one part of a path."""
+    return quote(text, safe="")

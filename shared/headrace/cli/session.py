@@ -16,6 +16,8 @@ from rich.table import Table
 DEFAULT_URL: Final = "http://127.0.0.1:18000"
 REFUSED: Final = 1
 UNREACHABLE: Final = 3
+_WIDE: Final = 200
+"""Columns where nobody reads along: a pipe cuts nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,10 +57,13 @@ class Session:
         if self.as_json:
             print(json.dumps(rows, default=str))  # noqa: T201 - this is the output
             return
-        table = Table(*columns)
+        table = Table()
+        for name in columns:
+            table.add_column(name, no_wrap=name.endswith("_id"), overflow="fold")
         for row in rows:
             table.add_row(*("" if row.get(name) is None else str(row[name]) for name in columns))
-        Console().print(table)
+        console = Console()
+        (console if console.is_terminal else Console(width=_WIDE)).print(table)
 
     def say(self, document: Mapping[str, Any], line: str) -> None:
         """One line for people, or the whole answer as JSON."""
