@@ -40,6 +40,7 @@ def application(
     app = FastAPI(title=f"Headrace {service.name}", version=__version__, docs_url=None)
     app.add_exception_handler(HeadraceError, _headrace_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_exception_handler(asyncpg.DataError, _unstorable)
     app.add_exception_handler(asyncpg.PostgresConnectionError, _database_away)
     app.add_exception_handler(asyncpg.InterfaceError, _database_away)
     app.add_exception_handler(OSError, _database_away)
@@ -134,6 +135,13 @@ async def _validation_error(request: Request, error: Exception) -> Response:
     field = ".".join(str(part) for part in first["loc"] if part != "body") or "body"
     message = f"{field}: {first['msg']}"
     body = {"error_code": "InvalidInput", "message": message, "field": field}
+    return JSONResponse(body, status_code=400)
+
+
+async def _unstorable(request: Request, error: Exception) -> Response:
+    """A value that PostgreSQL has no room for: a NUL in text, a number out of range."""
+    _ = request
+    body = {"error_code": "InvalidInput", "message": f"a value cannot be stored: {error}"}
     return JSONResponse(body, status_code=400)
 
 
