@@ -7,12 +7,14 @@ by record, until the bad record is passed; it comes back as an empty stand-in at
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Final
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 POLL_MS: Final = 200
+_REFETCH_SECONDS: Final = 0.2
 Fetched = Mapping[TopicPartition, list[ConsumerRecord]]
 
 
@@ -23,6 +25,9 @@ async def fetch(
     try:
         fetched: Fetched = await client.getmany(timeout_ms=POLL_MS, max_records=max_records)
     except UnicodeDecodeError:
+        for place, position in positions.items():
+            client.seek(place, position)
+        await asyncio.sleep(_REFETCH_SECONDS)
         return {
             place: records
             for place, position in positions.items()
@@ -34,17 +39,31 @@ async def fetch(
 async def _one_partition(
     client: AIOKafkaConsumer, place: TopicPartition, position: int, max_records: int
 ) -> list[ConsumerRecord]:
-    for limit in (max_records, 1):
-        client.seek(place, position)
+    """What was fetched of it meanwhile; where that cannot be read, up to the bad record."""
+    try:
+        found = await client.getmany(place, timeout_ms=0, max_records=max_records)
+    except UnicodeDecodeError:
+        return await _past_the_bad_one(client, place, position, max_records)
+    records: list[ConsumerRecord] = found.get(place, [])
+    return records
+
+
+async def _past_the_bad_one(
+    client: AIOKafkaConsumer, place: TopicPartition, position: int, max_records: int
+) -> list[ConsumerRecord]:
+    records: list[ConsumerRecord] = []
+    client.seek(place, position)
+    while len(records) < max_records:
         try:
-            found = await client.getmany(place, timeout_ms=POLL_MS, max_records=limit)
+            found = await client.getmany(place, timeout_ms=POLL_MS, max_records=1)
         except UnicodeDecodeError as error:
-            unreadable = _stand_in(place, position, error)
-        else:
-            records: list[ConsumerRecord] = found.get(place, [])
-            return records
-    client.seek(place, position + 1)
-    return [unreadable]
+            client.seek(place, position + 1)
+            return [*records, _stand_in(place, position, error)]
+        if place not in found:
+            break
+        records.extend(found[place])
+        position = records[-1].offset + 1
+    return records
 
 
 def _stand_in(place: TopicPartition, offset: int, error: UnicodeDecodeError) -> ConsumerRecord:
