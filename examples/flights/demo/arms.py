@@ -86,7 +86,7 @@ def timer_arm(
     """
     score = january.score.copy()
     starts = [moment + timedelta(days=1) for moment in moments]
-    ends = [*starts[1:], datetime.max.replace(tzinfo=UTC)]
+    ends = [*starts[1:], datetime.max.replace(tzinfo=UTC)][: len(starts)]
     with _shared_file(table) as known, _one_thread_each():
         jobs = [
             (str(known), moment, rows.filter(_between(january.event_time, start, end)))
