@@ -61,8 +61,8 @@ def unique_params(params: Sequence[tuple[str, str]]) -> dict[str, str]:
     """Params by key. Raises InvalidInput if a key comes twice."""
     by_key = dict(params)
     if len(by_key) != len(params):
-        seen: set[str] = set()
-        twice = [key for key, _ in params if key in seen or seen.add(key)]  # type: ignore[func-returns-value]
+        keys = [key for key, _ in params]
+        twice = [key for place, key in enumerate(keys) if key in keys[:place]]
         raise InvalidInput(
             f"Duplicate parameter keys have been submitted: {twice}. Please ensure "
             "the request contains only one param value per param key.",

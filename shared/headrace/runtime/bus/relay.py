@@ -112,14 +112,13 @@ class Relay:
         while True:
             self._woken.clear()
             batch = await outbox.take_batch(session, limit=_BATCH)
-            if not batch:
-                self._troubled_since = None
             if batch:
                 await _with_heartbeat(session, sender.send([_record(source, row) for row in batch]))
                 await outbox.finish_batch(session)
-                self._troubled_since = None
                 for row in batch:
                     self._metrics.sent.labels(row.topic).inc()
+            self._troubled_since = None
+            if batch:
                 continue
             if self._stopping:
                 return
