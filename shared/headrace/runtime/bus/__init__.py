@@ -2,7 +2,7 @@
 
 from headrace.client.events import EventProducer as Publisher
 from headrace.runtime.bus.admin import apply_topics, check_topics
-from headrace.runtime.bus.bus import Bus
+from headrace.runtime.bus.bus import Bus, open_bus
 from headrace.runtime.bus.model import Caller, Event, Subscription, Tx
 from headrace.runtime.bus.tail import Tail
 
@@ -16,4 +16,5 @@ __all__ = [
     "Tx",
     "apply_topics",
     "check_topics",
+    "open_bus",
 ]

@@ -147,6 +147,28 @@ class Bus:
                     await consumer.publish_offsets()
 
 
+def open_bus(
+    *,
+    service: str,
+    instance: int,
+    kafka: str,
+    database_url: str,
+    pool: asyncpg.Pool,
+    metrics: Metrics,
+    log: Log,
+) -> Bus:
+    """The bus of a service over its Kafka and its PostgreSQL."""
+    return Bus(
+        service=service,
+        instance=instance,
+        kafka=kafka,
+        database_url=database_url,
+        pool=pool,
+        metrics=metrics,
+        log=log,
+    )
+
+
 async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
     for task in tasks:
         task.cancel()

@@ -78,13 +78,13 @@ class Caller:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outgoing:
-    """An event waiting for its commit; the relay adds source and sequence."""
+    """An event waiting for its commit; the relay adds source and sequence. No payload: a tombstone."""
 
     id: str
     topic: str
     key: str
     type: str
-    payload: bytes
+    payload: bytes | None
     headers: Mapping[str, str]
 
 
