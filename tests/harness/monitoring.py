@@ -118,7 +118,7 @@ class Desk:
         async with self.pool.acquire() as connection, connection.transaction():
             tx = Tx(connection=connection, caller=None)
             await handler(self.context, events, tx)
-        told = [decode_data(out.type, out.payload) for out in tx.outgoing]
+        told = [decode_data(out.type, out.payload or b"") for out in tx.outgoing]
         self.told.extend(told)
         self.refused.extend(str(error) for _, error in tx.refused)
         return told

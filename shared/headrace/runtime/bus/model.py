@@ -78,7 +78,10 @@ class Caller:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outgoing:
-    """An event waiting for its commit; the relay adds source and sequence. No payload: a tombstone."""
+    """An event waiting for its commit; the relay adds source and sequence.
+
+    Without a payload it is a tombstone.
+    """
 
     id: str
     topic: str
