@@ -39,6 +39,7 @@ def build(settings: Settings) -> Service[Settings]:
         routes=lambda _: [worker.router()],
         background=lambda resources: [lambda: worker.run(resources)],
         checks=lambda _: [worker.trouble],
+        on_stop=lambda _: worker.retire(),
     )
 
 
@@ -79,6 +80,10 @@ class Worker:
                 raise
             finally:
                 await _cancel(links)
+
+    async def retire(self) -> None:
+        """Say NOT_SERVING from now on; whoever calls all the same is still answered."""
+        self._serving.retiring = True
 
     async def trouble(self) -> str | None:
         """Why this worker is not ready."""

@@ -132,7 +132,7 @@ class ControlLink:
         self._serving.table = outcome.table
         wanted = {(model.name, model.champion) for model in assignment.models}
         if not wanted & set(outcome.failures):
-            self._serving.ready = True
+            self._serving.loaded = True
         for (model, version), reason in outcome.failures.items():
             self._log.error("model_not_loaded", model=model, version=version, reason=reason)
         for name, entry in outcome.table.entries.items():

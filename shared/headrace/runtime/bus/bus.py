@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Any, Final
 
 import asyncpg
 from aiokafka.errors import KafkaError
@@ -51,6 +51,8 @@ class Bus:
         self._listeners: list[Callable[[], None]] = []
         self.consumers: list[Consumer] = []
         self.started = False
+        self._stop_asked = asyncio.Event()
+        self._stopped = asyncio.Event()
 
     def on_commit(self, listener: Callable[[], None]) -> None:
         """Call `listener` after every commit of this process that emitted events."""
@@ -82,8 +84,24 @@ class Bus:
         if tx.outgoing:
             self._committed()
 
+    async def stop(self) -> None:
+        """Finish what is in hand and empty the outbox; `run` has returned then."""
+        self._stop_asked.set()
+        await self._stopped.wait()
+
     async def run(self) -> None:
-        """Relay and consume until cancelled; in-flight transactions are finished or rolled back."""
+        """Relay and consume until `stop`, or until cancelled."""
+        working = asyncio.create_task(self._work(), name="work")
+        asked = asyncio.create_task(self._stop_asked.wait(), name="stop")
+        try:
+            await asyncio.wait({working, asked}, return_when=asyncio.FIRST_COMPLETED)
+            if working.done():
+                working.result()
+        finally:
+            await _cancel([working, asked])
+            self._stopped.set()
+
+    async def _work(self) -> None:
         relay = asyncio.create_task(self._relay.run(), name="relay")
         consuming: list[asyncio.Task[None]] = []
         try:
@@ -169,7 +187,7 @@ def open_bus(
     )
 
 
-async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
+async def _cancel(tasks: Sequence[asyncio.Task[Any]]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
