@@ -33,7 +33,8 @@ class BoundedPool(asyncpg.Pool):
         self._live: WeakSet[asyncpg.Connection] = WeakSet()
         super().__init__(
             url,
-            min_size=1,
+            # No floor: asyncpg would log a traceback at each vain try to restore it.
+            min_size=0,
             max_size=size,
             max_queries=50_000,
             max_inactive_connection_lifetime=300,

@@ -72,16 +72,14 @@ class Process:
 
     async def live(self, stop: asyncio.Event) -> None:
         """Run all parts until `stop`, or until one of them dies; raises what it died of."""
-        http: asyncio.Future[Any] = asyncio.create_task(self._server.serve(), name="http")
+        http: asyncio.Future[Any] = asyncio.create_task(self._server.run(), name="http")
         asked: asyncio.Future[Any] = asyncio.create_task(stop.wait(), name="stop")
         working = self._work()
         done, _ = await asyncio.wait({http, asked, *working}, return_when=asyncio.FIRST_COMPLETED)
         self._resources.log.info("stopping", because=[_name(task) for task in done])
         await self._stop(http, {*working, asked})
-        for task in done - {asked, http}:
+        for task in done - {asked}:
             task.result()
-        if http in done and asked not in done:
-            raise RuntimeError("the HTTP server stopped by itself: is the port taken?")
 
     def _work(self) -> list[asyncio.Future[Any]]:
         resources = self._resources
@@ -107,7 +105,7 @@ class Process:
             _stopped(resources.maybe_bus, resources.log),
             asyncio.sleep(resources.settings.drain_seconds),
         )
-        self._server.should_exit = True
+        self._server.finish()
         await asyncio.wait({http}, timeout=_HTTP_SECONDS)
         await _cancelled(working, resources.log)
 
