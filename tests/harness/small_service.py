@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
 
 import httpx
 from fastapi import APIRouter
@@ -27,7 +26,7 @@ NAME = "orchestrator"
 
 
 def settings(
-    backends: Backends, *, database_url: str | None = None, **more: Any
+    backends: Backends, *, database_url: str | None = None, drain_seconds: float = 0
 ) -> ServiceSettings:
     """For the given backends, on a free port."""
     return ServiceSettings(
@@ -37,7 +36,7 @@ def settings(
         s3_endpoint=backends.s3_endpoint,
         s3_access_key=backends.s3_access_key,
         s3_secret_key=SecretStr(backends.s3_secret_key),
-        **more,
+        drain_seconds=drain_seconds,
     )
 
 

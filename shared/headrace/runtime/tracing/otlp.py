@@ -44,7 +44,8 @@ class ExportingTracer:
         self._provider = TracerProvider(
             resource=Resource.create(attributes), shutdown_on_exit=False
         )
-        self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+        self._exporter = OTLPSpanExporter()
+        self._provider.add_span_processor(BatchSpanProcessor(self._exporter))
         self._tracer = self._provider.get_tracer("headrace")
 
     @contextmanager
@@ -83,7 +84,12 @@ class ExportingTracer:
             yield
 
     async def close(self) -> None:
-        await asyncio.to_thread(self._provider.force_flush, int(_FLUSH_SECONDS * 1000))
+        closing = asyncio.create_task(asyncio.to_thread(self._provider.shutdown))
+        await asyncio.wait({closing}, timeout=_FLUSH_SECONDS)
+        if not closing.done():
+            # The collector is away: this ends the exporter's waits between its attempts.
+            self._exporter.shutdown()
+            await closing
 
 
 class _HttpSpan:
