@@ -88,7 +88,7 @@ class ExportingTracer:
         await asyncio.wait({closing}, timeout=_FLUSH_SECONDS)
         if not closing.done():
             # The collector is away: this ends the exporter's waits between its attempts.
-            self._exporter.shutdown()
+            await asyncio.to_thread(self._exporter.shutdown)
             await closing
 
 
