@@ -10,10 +10,16 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from headrace.errors import Permanent, Refused
-from headrace.events import DeploymentFailed, FirstAnswerServed, ModelDeployed
+from headrace.events import (
+    DeploymentFailed,
+    DeploymentState,
+    FirstAnswerServed,
+    ModelDeployed,
+)
 from headrace.runtime.bus import Bus, Caller, Tx
 from headrace.runtime.clock import Clock
 from headrace.runtime.telemetry import Log
@@ -57,6 +63,23 @@ class Rollout:
             pinned=await self._place_if_possible(champion.pinned),
             candidate=await self._place_if_possible(candidate),
         )
+
+    async def take_over(self, deployment: Deployment) -> None:
+        """Make champion what answered before our schema was lost; the workers that come get it.
+
+        `deploy` finishes it. Raises Permanent when it cannot be served.
+        """
+        began = time.perf_counter()
+        placed = await self._place(deployment)
+        await self._prove_once(placed)
+        async with self._transaction(deployment) as tx:
+            await store.begin_flip(tx.connection, deployment, load_ms=_ms_since(began))
+        self._lineups[deployment.model] = self._lineup(deployment.model).promoted(placed)
+
+    async def tell_state(self, deployment: Deployment) -> None:
+        """Say again what answers, in case the state topic does not know."""
+        async with self._transaction(deployment) as tx:
+            _emit_state(tx, deployment)
 
     async def keep_cache_small(self) -> None:
         """Remove cached files that no line-up uses; only while nothing is being deployed."""
@@ -128,6 +151,8 @@ class Rollout:
                         failed_at=self._clock.now(),
                     )
                 )
+                if deployment.order.kind == "deploy":
+                    _emit_kept_state(tx, deployment, kept)
         self._meters.failed(deployment.order.kind)
         self._log.error("deployment_failed", **_names(deployment), reason=reason)
         self._arrange(deployment.model, self._lineup(deployment.model).without(deployment.number))
@@ -149,12 +174,15 @@ class Rollout:
         if known is not None:
             return Placed(deployment=deployment, path=known.path)
         placed = await self._place(deployment)
-        if placed.key not in self._proven:
-            await prove(placed.path)
-            self._proven.add(placed.key)
+        await self._prove_once(placed)
         self._lineups[deployment.model] = lineup.with_candidate(placed)
         _check(await self._fleet.settled(self.announce(), at_least=at_least), deployment)
         return placed
+
+    async def _prove_once(self, placed: Placed) -> None:
+        if placed.key not in self._proven:
+            await prove(placed.path)
+            self._proven.add(placed.key)
 
     async def _place(self, deployment: Deployment) -> Placed:
         return Placed(deployment=deployment, path=await self._cache.fetch(deployment.order.files))
@@ -186,6 +214,7 @@ class Rollout:
                 return
             event = tx.emit(_deployed(done))
             await store.note_deployed_event(tx.connection, done.number, event)
+            _emit_state(tx, replace(done, deployed_event=event))
             if done.first_prediction_id is not None:
                 _emit_first_answer(tx, done, cause=event)
         self._meters.deployed(done)
@@ -236,6 +265,33 @@ def _deployed(done: Deployment) -> ModelDeployed:
         load_ms=done.load_ms or 0.0,
         swap_ms=done.swap_ms or 0.0,
     )
+
+
+def _emit_state(tx: Tx, done: Deployment) -> None:
+    tx.emit(
+        DeploymentState(
+            project=done.order.project,
+            model=done.model,
+            version=done.version,
+            alias=CHAMPION,
+            previous_version=done.previous_version,
+            digest=done.order.digest,
+            files=list(done.order.files),
+            deployed_at=done.finished_at or done.requested_at,
+            deployed_event=done.deployed_event or "",
+            promoted_event=done.order.cause_event,
+        ),
+        correlation_id=done.order.correlation_id,
+        causation_id=done.deployed_event,
+    )
+
+
+def _emit_kept_state(tx: Tx, failed: Deployment, kept: Champion | None) -> None:
+    """What answers after a failure; a champion that is still flipping tells of itself."""
+    if kept is None:
+        tx.tombstone(DeploymentState, failed.order.project, failed.model, CHAMPION)
+    elif kept.deployment.state is State.DONE:
+        _emit_state(tx, kept.deployment)
 
 
 def _emit_first_answer(tx: Tx, done: Deployment, *, cause: str | None) -> None:
