@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from headrace.events import ModelAliasState
 from headrace.runtime.bus import Event, Tombstone
 from services.serving.domain import CHAMPION, Order
@@ -19,10 +21,12 @@ class PromotedModels:
         """What the promotions in force ask for."""
         return tuple(self._orders.values())
 
-    async def on_event(self, event: Event[ModelAliasState]) -> None:
-        """An alias points elsewhere."""
+    async def on_event(self, event: Event[Any]) -> None:
+        """An alias points elsewhere; a champion always has a digest and an event."""
         data = event.data
-        if data.project != self._project or data.alias != CHAMPION:
+        if not isinstance(data, ModelAliasState):
+            return
+        if (data.project, data.alias) != (self._project, CHAMPION):
             return
         if data.digest is None or data.promoted_event is None:
             return

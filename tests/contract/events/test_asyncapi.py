@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from headrace.events.asyncapi import document
 from headrace.events.examples import example, example_envelope
 from headrace.events.headers import DEAD_LETTER_HEADERS, EVENT_HEADERS
 from headrace.events.topics import GROUPS, VIEWS, all_topics
-from headrace.runtime.bus.deadletter import dead_letter
+from headrace.runtime.bus.deadletter import Burial
 
 CHECKOUT = Path(__file__).parents[3]
 OFFICIAL = CHECKOUT / "node_modules" / "@asyncapi" / "specs" / "schemas" / "3.0.0.json"
@@ -100,7 +101,8 @@ def test_a_dead_letter_has_the_headers_of_the_document() -> None:
         headers=tuple(encode_headers(example_envelope(contract))),
     )
 
-    letter = dead_letter(record, group="g", error=UndecodableEvent("why"), attempts=1)
+    now = datetime.now(UTC)
+    letter = Burial(record=record, error=UndecodableEvent("why"), attempts=1, at=now).letter("g")
     reasons = {name: text for name, text in letter.headers.items() if name.startswith("dlt_")}
 
     assert set(reasons) == {header.name for header in DEAD_LETTER_HEADERS}

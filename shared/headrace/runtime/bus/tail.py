@@ -91,12 +91,12 @@ class Tail:
 
     async def _read(self, client: AIOKafkaConsumer) -> None:
         while True:
-            await self.gate.passed()
-            fetched = await fetch(client, self._next, max_records=2000)
-            for records in fetched.values():
-                for record in records:
-                    await self._give(record)
-            await self._note_positions(client)
+            async with self.gate.turn():
+                fetched = await fetch(client, self._next, max_records=2000)
+                for records in fetched.values():
+                    for record in records:
+                        await self._give(record)
+                await self._note_positions(client)
 
     async def _note_positions(self, client: AIOKafkaConsumer) -> None:
         """Where reading goes on: compaction and transaction markers leave offsets of no record."""
@@ -126,17 +126,16 @@ class Tail:
             if not self._is_new(record, envelope):
                 return
             at = envelope.time
-        if record.key is not None:
-            await self._on_tombstone(
-                Tombstone(
-                    contract=states()[record.topic],
-                    key=record.key.decode(errors="replace"),
-                    at=at,
-                    topic=record.topic,
-                    partition=record.partition,
-                    offset=record.offset,
-                )
-            )
+        tombstone = Tombstone(
+            contract=states()[record.topic],
+            key=(record.key or b"").decode(errors="replace"),
+            at=at,
+            topic=record.topic,
+            partition=record.partition,
+            offset=record.offset,
+        )
+        if tombstone.is_of_contract:
+            await self._on_tombstone(tombstone)
 
     def _is_new(self, record: ConsumerRecord, envelope: Envelope) -> bool:
         """Whether no relay sent it before."""
