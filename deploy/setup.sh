@@ -65,7 +65,8 @@ if ! command -v npm >/dev/null 2>&1 && [ ! -x .venv/bin/npm ]; then
     install requirements-node.lock
 fi
 say "fetching what the tests take from npm"
-PATH="$PATH:$PWD/.venv/bin" npm ci --silent --ignore-scripts --no-audit --no-fund
+PATH="$PATH:$PWD/.venv/bin" npm ci --silent --ignore-scripts --no-audit --no-fund ||
+    say "npm's packages cannot be had here; the test that needs them is skipped, and fails in CI" >&2
 
 say "fetching Kafka"
 .venv/bin/python -m deploy.local fetch >/dev/null

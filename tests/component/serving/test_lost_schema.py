@@ -182,3 +182,22 @@ async def test_a_promoted_version_that_cannot_be_served_leaves_no_state(
 
     await until(lambda: model in own.stateless, what="a tombstone")
     assert await champion(own, model) is None
+
+
+async def test_known_champions_answer_also_while_kafka_is_away(own: Serving, model: str) -> None:
+    await own.deploy(model, 1, onnx_models.constant(1.0))
+    own.worker.stop()
+    own.control.stop()
+    reachable = own.control.env
+    own.control.env = reachable | {"HEADRACE_SERVING_KAFKA": "127.0.0.1:9"}
+    try:
+        own.control.start()
+        own.worker.start()
+        await own.worker.wait_ready()
+        assert await own.score(model) == 1.0
+        assert not await own.control.is_ready()
+    finally:
+        own.control.kill()
+        own.control.env = reachable
+        own.control.start()
+    await own.control.wait_ready()
