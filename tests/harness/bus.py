@@ -13,7 +13,10 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from deploy.local.testing import TestDatabase
 from headrace.events.topics import GROUPS, dead_letter_topic
 from headrace.runtime import db
-from headrace.runtime.bus import Bus, Subscription
+from headrace.runtime.bus import Bus, Subscription, open_bus
+from headrace.runtime.bus.kafka import Kafka
+from headrace.runtime.bus.pipeline import Pipeline
+from headrace.runtime.bus.postgres import Postgres
 from headrace.runtime.telemetry import Metrics, configure_logs
 
 
@@ -90,7 +93,7 @@ async def member(
     url = database.url(service)
     pool = await db.open_pool(url, schema=service, size=4)
     metrics = Metrics()
-    bus = Bus(
+    bus = open_bus(
         service=service,
         instance=instance,
         kafka=kafka,
@@ -105,9 +108,28 @@ async def member(
         yield Member(bus=bus, pool=pool, metrics=metrics)
     finally:
         if running is not None:
-            running.cancel()
-            await asyncio.gather(running, return_exceptions=True)
+            await bus.stop()
+            await asyncio.wait_for(running, 20)
         await pool.close()
+
+
+async def publish_again(*, pool: asyncpg.Pool, url: str, kafka: str, times: int) -> None:
+    """Publish registry's outbox as relays do that die, but for the last, before they forget it."""
+    postgres = Postgres(pool=pool, url=url, service="registry")
+    async with (
+        Kafka(kafka, service="registry").sender() as sender,
+        postgres.relay_session(lambda: None) as session,
+    ):
+        assert await session.lead()
+        source = f"/registry/{await session.incarnation()}"
+        batch = await session.turn([], limit=1000)
+        assert batch is not None
+        for _ in range(times):
+            pipeline = Pipeline(sender=sender, source=source)
+            await pipeline.begin(batch)
+            await pipeline.wait(seconds=10)
+            assert pipeline.take_finished() == [batch]
+        await session.turn([batch], limit=0)
 
 
 @asynccontextmanager

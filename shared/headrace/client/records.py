@@ -24,13 +24,13 @@ _BATCH_BYTES: Final = 1024 * 1024
 """A batch is closed at this size; a single larger record makes a batch of its own."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(kw_only=True, slots=True)
 class Record:
-    """One Kafka record before it has a place."""
+    """One Kafka record before it has a place; without a value it is a tombstone."""
 
     topic: str
     key: bytes
-    value: bytes
+    value: bytes | None
     headers: Sequence[tuple[str, bytes]]
 
 
@@ -65,57 +65,55 @@ class RecordSender:
         """
         groups: dict[tuple[str, int], list[Record]] = defaultdict(list)
         for record in records:
-            groups[record.topic, await self._partition(record)].append(record)
-        waits = [
-            wait
-            for (topic, partition), group in groups.items()
-            for wait in await self._send_group(topic, partition, group)
-        ]
-        await asyncio.gather(*waits)
+            place = self._places.get((record.topic, record.key))
+            if place is None:
+                place = await self.partition_of(record.topic, record.key)
+            groups[record.topic, place].append(record)
+        await asyncio.gather(
+            *(self.send_to(topic, place, group) for (topic, place), group in groups.items())
+        )
 
-    async def _send_group(
-        self, topic: str, partition: int, records: Sequence[Record]
-    ) -> list[asyncio.Future[object]]:
-        waits: list[asyncio.Future[object]] = []
-        batch: BatchBuilder | None = None
-        for record in records:
-            if batch is not None and batch.size() + len(record.value) > _BATCH_BYTES:
-                waits.append(await self._close(batch, topic, partition))
-                batch = None
-            if batch is None:
-                batch = self.producer.create_batch()
-            if not self._append(batch, record):
-                size = len(record.value)
-                raise ValueError(f"{size} bytes for {topic}: at most {MAX_RECORD_BYTES} fit")
-        if batch is not None:
-            waits.append(await self._close(batch, topic, partition))
-        return waits
+    async def send_to(self, topic: str, partition: int, records: Sequence[Record]) -> None:
+        """Send to one partition, in this order; after an error any first part may be there.
+
+        One batch at a time: the library would send the next one also after it gave up on the
+        one before, and who knows records by their numbers would never take that one again.
+        """
+        start = 0
+        while start < len(records):
+            batch = self.producer.create_batch()
+            start = self._fill(batch, topic, records, start)
+            batch.close()
+            sent = await self.producer.send_batch(batch, topic, partition=partition)
+            await asyncio.shield(sent)
 
     @staticmethod
-    def _append(batch: BatchBuilder, record: Record) -> bool:
-        appended = batch.append(
-            key=record.key, value=record.value, timestamp=None, headers=record.headers
-        )
-        return appended is not None
+    def _fill(batch: BatchBuilder, topic: str, records: Sequence[Record], start: int) -> int:
+        """Append records from `start` on; returns the first that has to wait for the next batch."""
+        size = 0
+        append = batch.append
+        for number in range(start, len(records)):
+            record = records[number]
+            size += len(record.value or b"")
+            if size > _BATCH_BYTES and number > start:
+                return number
+            added = append(
+                key=record.key, value=record.value, timestamp=None, headers=record.headers
+            )
+            if added is None:
+                raise ValueError(f"{size} bytes for {topic}: at most {MAX_RECORD_BYTES} fit")
+        return len(records)
 
-    async def _close(
-        self, batch: BatchBuilder, topic: str, partition: int
-    ) -> asyncio.Future[object]:
-        batch.close()
-        sent: asyncio.Future[object] = await self.producer.send_batch(
-            batch, topic, partition=partition
-        )
-        return sent
-
-    async def _partition(self, record: Record) -> int:
-        place = self._places.get((record.topic, record.key))
+    async def partition_of(self, topic: str, key: bytes) -> int:
+        """Where the records of a key go."""
+        place = self._places.get((topic, key))
         if place is not None:
             return place
-        partitions = self._partitions.get(record.topic)
+        partitions = self._partitions.get(topic)
         if partitions is None:
-            partitions = sorted(await self.producer.partitions_for(record.topic))
-            self._partitions[record.topic] = partitions
-        place = int(self._partitioner(record.key, partitions, partitions))
+            partitions = sorted(await self.producer.partitions_for(topic))
+            self._partitions[topic] = partitions
+        place = int(self._partitioner(key, partitions, partitions))
         if len(self._places) < _MAX_CACHED_KEYS:
-            self._places[record.topic, record.key] = place
+            self._places[topic, key] = place
         return place

@@ -53,19 +53,33 @@ class Metrics:
         self.sent = self.counter(
             "messaging_client_sent_messages", "Records published to Kafka", "topic"
         )
-        self.processed = Histogram(
-            "messaging_process_duration_seconds",
-            "One transaction of one partition batch",
-            ("group",),
-            registry=self.registry,
+        self.processed = self.histogram(
+            "messaging_process_duration_seconds", "One transaction of one partition batch", "group"
+        )
+        self.operation = self.histogram(
+            "messaging_client_operation_duration_seconds",
+            "One operation of the bus: send, process or relay",
+            "operation",
         )
         self.fenced = self.counter("fenced_batches", "Batches dropped by a lost partition", "group")
         self.dead_letters = self.counter("dlt_records", "Records dead-lettered", "group", "topic")
         self.duplicates = self.counter("duplicate_records", "Records seen before", "group", "topic")
         self.retries = self.counter("batch_retries", "Batches tried again", "group")
         self.lag = self.gauge("consumer_lag_records", "Records not yet handled", "group", "topic")
+        self.lag_seconds = self.gauge(
+            "consumer_lag_seconds", "Age of the oldest record not yet handled", "group", "topic"
+        )
+        self.last_poll_age = self.gauge(
+            "consumer_last_poll_age_seconds", "Time since the consumer last asked Kafka", "group"
+        )
+        self.paused = self.gauge(
+            "paused_partitions", "Partitions held back by retry or operator", "group"
+        )
+        self.parked = self.gauge("parked_keys", "Keys whose records wait for a retry", "group")
+        self.parked_records = self.gauge("parked_records", "Records of parked keys", "group")
         self.outbox_pending = self.gauge("outbox_pending", "Events not yet published")
         self.outbox_oldest = self.gauge("outbox_oldest_seconds", "Age of the oldest such event")
+        self.leading = self.gauge("relay_leading", "1 in the process whose relay publishes, else 0")
 
     def counter(self, name: str, text: str, *labels: str) -> Counter:
         """A counter in this registry."""

@@ -12,7 +12,6 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from deploy.local.testing import TestDatabase
-from headrace.client.records import RecordSender, durable_producer
 from headrace.errors import InvalidInput, Permanent, Transient
 from headrace.events import (
     DatasetVersionCreated,
@@ -23,9 +22,9 @@ from headrace.events import (
 )
 from headrace.events.topics import REGISTRY_DATASETS
 from headrace.runtime import db
-from headrace.runtime.bus import Caller, Event, Subscription, Tx, outbox
-from headrace.runtime.bus.relay import _record
-from tests.harness.bus import dead_letters, member, skip_history, until
+from headrace.runtime.bus import Caller, Event, Subscription, Tx
+from headrace.runtime.bus.consumer import Consumer
+from tests.harness.bus import dead_letters, member, publish_again, skip_history, until
 
 DIGEST = "sha256:" + "0" * 64
 GROUP = "orchestrator.events"
@@ -110,23 +109,11 @@ async def test_a_relay_that_publishes_twice_changes_nothing(
         async with registry.bus.transaction() as tx:
             for number in range(1, 6):
                 tx.emit(version("twice", number))
-        producer = durable_producer(kafka, client_id="twice")
-        await producer.start()
-        async with registry.pool.acquire() as connection:
-            source = f"/registry/{await outbox.incarnation(connection)}"
-            for _ in range(2):  # as after a crash between publishing and forgetting
-                batch = await outbox.take_batch(connection, limit=10)
-                await RecordSender(producer).send([_record(source, row) for row in batch])
-            await outbox.finish_batch(connection)
-        await producer.stop()
+        url = database.url("registry")
+        await publish_again(pool=registry.pool, url=url, kafka=kafka, times=2)
         async with registry.bus.transaction() as tx:
             tx.emit(version("twice", 6))
-        async with registry.pool.acquire() as connection:
-            last = await outbox.take_batch(connection, limit=10)
-            producer = durable_producer(kafka, client_id="twice")
-            await producer.start()
-            await RecordSender(producer).send([_record(source, row) for row in last])
-            await producer.stop()
+        await publish_again(pool=registry.pool, url=url, kafka=kafka, times=1)
     async with member(
         database=database, kafka=kafka, service="orchestrator", subscriptions=[subscription]
     ) as orchestrator:
@@ -249,7 +236,7 @@ async def test_a_fenced_batch_leaves_no_effect(database: TestDatabase, kafka: st
     ):
         await orchestrator.pool.execute("create table effect (number int)")
         consumer = orchestrator.bus.consumers[0]
-        await until(lambda: len(consumer._held) == 12, what="the assignment")
+        await until(lambda: _standing(consumer) == 12, what="the assignment")
         await orchestrator.pool.execute("update consumer_offset set next_offset=next_offset+1")
         async with registry.bus.transaction() as tx:
             tx.emit(version("fenced", 1))
@@ -260,11 +247,15 @@ async def test_a_fenced_batch_leaves_no_effect(database: TestDatabase, kafka: st
         assert not stolen.is_set()
 
 
+def _standing(consumer: Consumer) -> int:
+    return sum(lane.standing is not None for lane in consumer.lanes)
+
+
 KILLED = """
 import asyncio, os, signal, sys
 from headrace.events import DatasetVersionCreated
 from headrace.runtime import db
-from headrace.runtime.bus import Bus, Subscription
+from headrace.runtime.bus import Subscription, open_bus
 from headrace.runtime.telemetry import Metrics, configure_logs
 
 async def on_version(event, tx):
@@ -275,7 +266,7 @@ async def on_version(event, tx):
 async def main():
     url, kafka = sys.argv[1:]
     pool = await db.open_pool(url, schema="orchestrator", size=4)
-    bus = Bus(service="orchestrator", instance=0, kafka=kafka, database_url=url, pool=pool,
+    bus = open_bus(service="orchestrator", instance=0, kafka=kafka, database_url=url, pool=pool,
               metrics=Metrics(), log=configure_logs(service="orchestrator", level="error"))
     bus.subscribe([Subscription(group="orchestrator.events",
                                 handlers={DatasetVersionCreated: on_version})])

@@ -6,13 +6,11 @@ import asyncio
 from typing import Any
 
 from deploy.local.testing import TestDatabase
-from headrace.client.records import RecordSender, durable_producer
 from headrace.events.topics import REGISTRY_DATASETS
-from headrace.runtime.bus import Event, Tail, outbox
-from headrace.runtime.bus.relay import _record
+from headrace.runtime.bus import Event, Tail
 from headrace.runtime.telemetry import configure_logs
 from tests.component.bus.test_effects import send, version
-from tests.harness.bus import member, until
+from tests.harness.bus import member, publish_again, until
 
 
 async def test_a_tail_reads_from_the_beginning_and_each_event_once(
@@ -22,15 +20,9 @@ async def test_a_tail_reads_from_the_beginning_and_each_event_once(
         async with registry.bus.transaction() as tx:
             for number in range(1, 4):
                 tx.emit(version("tailed", number))
-        producer = durable_producer(kafka, client_id="tail-test")
-        await producer.start()
-        async with registry.pool.acquire() as connection:
-            source = f"/registry/{await outbox.incarnation(connection)}"
-            batch = await outbox.take_batch(connection, limit=10)
-            for _ in range(2):
-                await RecordSender(producer).send([_record(source, row) for row in batch])
-                await send(kafka, "tailed", b"{", [("ce_specversion", b"1.0")])
-        await producer.stop()
+        url = database.url("registry")
+        await publish_again(pool=registry.pool, url=url, kafka=kafka, times=2)
+        await send(kafka, "tailed", b"{", [("ce_specversion", b"1.0")])
     got: list[int] = []
 
     async def on_event(event: Event[Any]) -> None:

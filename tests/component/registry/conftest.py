@@ -24,7 +24,7 @@ from headrace.events.contracts import Data, by_type, contract_of
 from headrace.ids import new_id
 from headrace.runtime import db
 from headrace.runtime.blobs import Blobs
-from headrace.runtime.bus import Bus, Caller, Event
+from headrace.runtime.bus import Caller, Event, open_bus
 from headrace.runtime.clock import SystemClock
 from headrace.runtime.service import Resources
 from headrace.runtime.service.http import application
@@ -224,7 +224,7 @@ async def shared(backends: Backends) -> AsyncIterator[Resources[Settings]]:
     pool = await db.open_pool(database.url("registry"), schema="registry")
     packages = (db.BUS_MIGRATIONS, "services.registry.migrations")
     await db.migrate(pool, schema="registry", packages=packages)
-    bus = Bus(
+    bus = open_bus(
         service="registry",
         instance=0,
         kafka=backends.kafka,

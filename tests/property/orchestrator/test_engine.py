@@ -17,7 +17,7 @@ from headrace.ids import new_id
 from headrace.pipelines import Plan
 from headrace.pipelines.plan import RetryPlan, Source, StepPlan
 from headrace.runtime import db
-from headrace.runtime.bus import Bus
+from headrace.runtime.bus import Bus, open_bus
 from headrace.runtime.telemetry import Metrics, configure_logs
 from services.orchestrator import engine
 from services.orchestrator.domain.engine import Outcome
@@ -148,7 +148,7 @@ async def bus(backends: Backends) -> AsyncIterator[tuple[Bus, Any]]:
     packages = (db.BUS_MIGRATIONS, "services.orchestrator.migrations")
     await db.migrate(pool, schema="orchestrator", packages=packages)
     yield (
-        Bus(
+        open_bus(
             service="orchestrator",
             instance=0,
             kafka=backends.kafka,

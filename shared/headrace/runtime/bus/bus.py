@@ -6,49 +6,61 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from random import Random
 from typing import Final
 
 import asyncpg
-from aiokafka.errors import KafkaError
-from faststream.kafka import KafkaBroker
 
-from headrace.runtime.bus import outbox
 from headrace.runtime.bus.consumer import Consumer
+from headrace.runtime.bus.kafka import Kafka
 from headrace.runtime.bus.model import Caller, Subscription, Tx
+from headrace.runtime.bus.ports import BACKEND_TROUBLE, Broker, Database
+from headrace.runtime.bus.postgres import Postgres
 from headrace.runtime.bus.relay import Relay
+from headrace.runtime.clock import Clock, SystemClock
 from headrace.runtime.telemetry import Log, Metrics
 
 _OFFSET_SECONDS: Final = 5.0
+_TIDY_SECONDS: Final = 3600.0
+_TELL_SECONDS: Final = 0.01
 _STALLED_SECONDS: Final = 30.0
 _STUCK_SECONDS: Final = 10.0
+_DRAIN_SECONDS: Final = 5.0
 
 
 class Bus:
-    """Exactly-once effects over Kafka and PostgreSQL for one service."""
+    """Exactly-once effects over a broker and a database for one service."""
 
     def __init__(
         self,
         *,
         service: str,
         instance: int,
-        kafka: str,
-        database_url: str,
-        pool: asyncpg.Pool,
+        broker: Broker,
+        database: Database,
+        clock: Clock,
+        random: Random,
         metrics: Metrics,
         log: Log,
     ) -> None:
-        self._pool = pool
+        self._instance = instance
+        self._broker = broker
+        self._database = database
+        self._clock = clock
+        self._random = random
         self._metrics = metrics
         self._log = log
-        self._instance = instance
-        self._kafka = kafka
-        self._broker = KafkaBroker(
-            kafka, client_id=f"headrace-{service}", allow_auto_create_topics=False, logger=None
-        )
         self._relay = Relay(
-            service=service, database_url=database_url, kafka=kafka, metrics=metrics, log=log
+            service=service,
+            database=database,
+            broker=broker,
+            clock=clock,
+            metrics=metrics,
+            log=log,
         )
         self._listeners: list[Callable[[], None]] = []
+        self._untold = asyncio.Event()
+        self._stop = asyncio.Event()
         self.consumers: list[Consumer] = []
         self.started = False
 
@@ -62,11 +74,13 @@ class Bus:
             Consumer(
                 subscription=subscription,
                 broker=self._broker,
+                database=self._database,
                 instance=self._instance,
-                pool=self._pool,
+                clock=self._clock,
+                random=self._random,
                 metrics=self._metrics,
                 log=self._log,
-                after_commit=self._committed,
+                emitted=self._committed,
             )
             for subscription in subscriptions
         )
@@ -74,65 +88,70 @@ class Bus:
     @asynccontextmanager
     async def transaction(self, caller: Caller | None = None) -> AsyncIterator[Tx]:
         """State changes and events that commit together; nothing is sent before the commit."""
-        async with self._pool.acquire() as connection, connection.transaction():
-            tx = Tx(connection=connection, caller=caller or Caller.none())
+        async with self._database.transaction() as ledger:
+            tx = Tx(connection=ledger.connection, caller=caller or Caller.none())
             yield tx
             if tx.outgoing:
-                await outbox.insert(connection, tx.outgoing)
+                await ledger.emit(tx.outgoing)
         if tx.outgoing:
             self._committed()
 
     async def run(self) -> None:
-        """Relay and consume until cancelled; in-flight transactions are finished or rolled back."""
+        """Relay and consume until `stop`, or until cancelled, which rolls back what is in hand."""
         relay = asyncio.create_task(self._relay.run(), name="relay")
-        consuming: list[asyncio.Task[None]] = []
+        helping = [
+            asyncio.create_task(self._tell_the_leader(), name="tell the leader"),
+            asyncio.create_task(self._tidy(), name="tidy"),
+        ]
         try:
-            await self._start_broker()
-            consuming = [
-                asyncio.create_task(consumer.run(), name=consumer.group)
-                for consumer in self.consumers
-            ]
-            consuming.append(asyncio.create_task(self._publish_offsets(), name="offsets"))
-            done, _ = await asyncio.wait({relay, *consuming}, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
-        finally:
-            await _cancel(consuming)
-            with contextlib.suppress(KafkaError, OSError, asyncio.CancelledError):
-                await self._broker.stop()
+            consuming = asyncio.create_task(self._consume(), name="consumers")
+            helping.append(consuming)
+            stopping = asyncio.create_task(self._stop.wait(), name="stop")
+            await _first_of(relay, stopping, *helping)
+            await asyncio.gather(*(consumer.stop() for consumer in self.consumers))
             self._relay.finish()
-            await asyncio.wait({relay}, timeout=5)
-            await _cancel([relay])
+            await asyncio.wait({relay}, timeout=_DRAIN_SECONDS)
+        finally:
+            await _cancel([*helping, relay])
+            with contextlib.suppress(*BACKEND_TROUBLE, asyncio.CancelledError):
+                async with asyncio.timeout(_DRAIN_SECONDS):
+                    await self._broker.stop()
+
+    async def stop(self) -> None:
+        """Have `run` finish what is in hand, publish what is in the outbox, and return."""
+        self._stop.set()
 
     def trouble(self) -> list[str]:
         """Why this bus is not ready; empty when it is."""
         if not self.started:
             return ["kafka: not connected yet"]
-        now = asyncio.get_running_loop().time()
         reasons = []
         if self._relay.stuck_seconds > _STUCK_SECONDS:
             reasons.append(f"relay: nothing published for {self._relay.stuck_seconds:.0f} s")
         for consumer in self.consumers:
-            if consumer.out_of_log:
-                reasons.append(f"{consumer.group}: stored offset outside the log")
-            if consumer.gate.closed:
-                reasons.append(f"{consumer.group}: paused by an operator")
-            elif consumer.last_poll is None or now - consumer.last_poll > _STALLED_SECONDS:
-                reasons.append(f"{consumer.group}: no poll for {_STALLED_SECONDS:.0f} s")
+            reasons.extend(_trouble_of(consumer))
         return reasons
 
     def _committed(self) -> None:
         self._relay.wake()
+        self._untold.set()
         for listener in self._listeners:
             listener()
+
+    async def _consume(self) -> None:
+        await self._start_broker()
+        async with asyncio.TaskGroup() as group:
+            for consumer in self.consumers:
+                group.create_task(consumer.run(), name=consumer.group)
+            group.create_task(self._publish_offsets(), name="offsets")
 
     async def _start_broker(self) -> None:
         while True:
             try:
                 await self._broker.start()
-            except (KafkaError, OSError) as why:
-                self._log.warning("kafka_unreachable", kafka=self._kafka, reason=repr(why))
-                with contextlib.suppress(KafkaError, OSError):
+            except BACKEND_TROUBLE as why:
+                self._log.warning("kafka_unreachable", reason=repr(why))
+                with contextlib.suppress(*BACKEND_TROUBLE):
                     await self._broker.stop()
                 await asyncio.sleep(0.5)
             else:
@@ -143,8 +162,26 @@ class Bus:
         while True:
             await asyncio.sleep(_OFFSET_SECONDS)
             for consumer in self.consumers:
-                with contextlib.suppress(KafkaError):
+                with contextlib.suppress(*BACKEND_TROUBLE):
                     await consumer.publish_offsets()
+
+    async def _tell_the_leader(self) -> None:
+        """Wake a relay in another process: once for all commits of a moment, off their path."""
+        while True:
+            await self._untold.wait()
+            self._untold.clear()
+            if not self._relay.leading:
+                with contextlib.suppress(*BACKEND_TROUBLE):
+                    await self._database.tell_committed()
+            await asyncio.sleep(_TELL_SECONDS)
+
+    async def _tidy(self) -> None:
+        while True:
+            try:
+                await self._database.tidy(self._clock.now().date())
+            except BACKEND_TROUBLE as why:
+                self._log.warning("not_tidied", reason=repr(why))
+            await asyncio.sleep(_TIDY_SECONDS)
 
 
 def open_bus(
@@ -161,12 +198,32 @@ def open_bus(
     return Bus(
         service=service,
         instance=instance,
-        kafka=kafka,
-        database_url=database_url,
-        pool=pool,
+        broker=Kafka(kafka, service=service),
+        database=Postgres(pool=pool, url=database_url, service=service),
+        clock=SystemClock(),
+        random=Random(),  # noqa: S311 - back-off, not secrets
         metrics=metrics,
         log=log,
     )
+
+
+def _trouble_of(consumer: Consumer) -> list[str]:
+    if consumer.gate.closed:
+        return [f"{consumer.group}: paused by an operator"]
+    reasons = []
+    if consumer.out_of_log:
+        reasons.append(f"{consumer.group}: stored offset outside the log")
+    now = asyncio.get_running_loop().time()
+    if consumer.last_poll is None or now - consumer.last_poll > _STALLED_SECONDS:
+        reasons.append(f"{consumer.group}: no poll for {_STALLED_SECONDS:.0f} s")
+    return reasons
+
+
+async def _first_of(*tasks: asyncio.Task[object] | asyncio.Task[None]) -> None:
+    """Return when one of them ends. Raises what it raised."""
+    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in done:
+        task.result()
 
 
 async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:

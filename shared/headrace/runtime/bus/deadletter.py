@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 from aiokafka import ConsumerRecord
@@ -17,41 +18,62 @@ _LONGEST_TEXT: Final = 2000
 _MOST_HEADERS: Final = 100
 
 
-def dead_letter(record: ConsumerRecord, *, group: str, error: Exception, attempts: int) -> Outgoing:
-    """The record as an outbox row for the group's dead-letter topic.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Burial:
+    """A record that a group gives up, and why."""
 
-    The value is kept byte for byte, up to the size of a record; of the headers, those that are
-    short text. `dlt_*` headers say where it came from and why it is here.
-    """
-    texts = {_clean(name): _text(raw) for name, raw in record.headers[:_MOST_HEADERS]}
-    kept = {name: text for name, text in texts.items() if text is not None}
-    reason = {
-        "dlt_original_topic": record.topic,
-        "dlt_original_partition": str(record.partition),
-        "dlt_original_offset": str(record.offset),
-        "dlt_original_timestamp": str(record.timestamp),
-        "dlt_original_id": kept.pop("ce_id", ""),
-        "dlt_original_source": kept.pop("ce_source", ""),
-        "dlt_original_sequence": kept.pop("ce_sequence", ""),
-        "dlt_original_size": str(len(record.value or b"")),
-        "dlt_group": group,
-        "dlt_error_type": type(error).__name__,
-        "dlt_error_message": _clean(str(error)),
-        "dlt_attempts": str(attempts),
-        "dlt_first_failed_at": format_time(datetime.now(UTC)),
-    }
-    event_type = kept.pop("ce_type", "headrace.bus.Undecodable.v1")
-    defaults = {"content-type": JSON, "ce_time": reason["dlt_first_failed_at"]}
-    for name in ("ce_specversion", "ce_partitionkey"):
-        kept.pop(name, None)
-    return Outgoing(
-        id=new_id(),
-        topic=dead_letter_topic(group, record.topic),
-        key=_clean((record.key or b"").decode(errors="replace")),
-        type=event_type,
-        payload=(record.value or b"")[:MAX_RECORD_BYTES],
-        headers={**defaults, **kept, **reason},
-    )
+    record: ConsumerRecord
+    error: Exception
+    attempts: int
+    at: datetime
+    first_failed_at: datetime | None = None
+
+    @property
+    def reason(self) -> str:
+        """Kind and message of the error."""
+        return describe(self.error)
+
+    def letter(self, group: str) -> Outgoing:
+        """The record as an outbox row for the group's dead-letter topic.
+
+        The value is kept byte for byte, up to the size of a record; of the headers, those that
+        are short text. `dlt_*` headers say where it came from and why it is here.
+        """
+        record = self.record
+        texts = {_clean(name): _text(raw) for name, raw in record.headers[:_MOST_HEADERS]}
+        kept = {name: text for name, text in texts.items() if text is not None}
+        reason = {
+            "dlt_original_topic": record.topic,
+            "dlt_original_partition": str(record.partition),
+            "dlt_original_offset": str(record.offset),
+            "dlt_original_timestamp": str(record.timestamp),
+            "dlt_original_id": kept.pop("ce_id", ""),
+            "dlt_original_source": kept.pop("ce_source", ""),
+            "dlt_original_sequence": kept.pop("ce_sequence", ""),
+            "dlt_original_size": str(len(record.value or b"")),
+            "dlt_group": group,
+            "dlt_error_type": type(self.error).__name__,
+            "dlt_error_message": _clean(str(self.error)),
+            "dlt_attempts": str(self.attempts),
+            "dlt_first_failed_at": format_time(self.first_failed_at or self.at),
+        }
+        event_type = kept.pop("ce_type", "headrace.bus.Undecodable.v1")
+        defaults = {"content-type": JSON, "ce_time": format_time(self.at)}
+        for name in ("ce_specversion", "ce_partitionkey"):
+            kept.pop(name, None)
+        return Outgoing(
+            id=new_id(),
+            topic=dead_letter_topic(group, record.topic),
+            key=_clean((record.key or b"").decode(errors="replace")),
+            type=event_type,
+            payload=(record.value or b"")[:MAX_RECORD_BYTES],
+            headers={**defaults, **kept, **reason},
+        )
+
+
+def describe(error: Exception) -> str:
+    """Kind and message, as a row can keep it."""
+    return _clean(f"{type(error).__name__}: {error}")
 
 
 def _text(raw: bytes | None) -> str | None:

@@ -1,8 +1,10 @@
-"""A gate in a loop, by which a person can hold it up."""
+"""A gate before loops, by which a person can hold them up."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Final
 
 from headrace.errors import Transient
@@ -11,39 +13,44 @@ _SECONDS: Final = 30.0
 
 
 class Gate:
-    """Open at first. A loop passes it at each turn and stands still while it is closed."""
+    """Open at first. Loops take each turn inside `turn`, and stand still while it is closed."""
 
     def __init__(self) -> None:
         self._open = asyncio.Event()
         self._open.set()
-        self._standing = asyncio.Event()
+        self._still = asyncio.Event()
+        self._still.set()
+        self._turning = 0
 
     @property
     def closed(self) -> bool:
-        """Whether the loop is held up, or will be at its next turn."""
+        """Whether the loops are held up, or will be at their next turn."""
         return not self._open.is_set()
 
     def open(self) -> None:
-        """Let the loop go on."""
+        """Let the loops go on."""
         self._open.set()
 
     async def close(self) -> None:
-        """Return when the loop stands still: what it had in hand is finished.
+        """Return when the loops stand still: what they had in hand is finished.
 
-        Raises Transient if that takes more than 30 s; it will stand still afterwards.
+        Raises Transient if that takes more than 30 s; they will stand still afterwards.
         """
         self._open.clear()
         try:
-            await asyncio.wait_for(self._standing.wait(), _SECONDS)
+            await asyncio.wait_for(self._still.wait(), _SECONDS)
         except TimeoutError as error:
             raise Transient(f"the reader is still busy after {_SECONDS:.0f} s") from error
 
-    async def passed(self) -> None:
-        """Return at once while open, else when it is opened."""
-        if self._open.is_set():
-            return
-        self._standing.set()
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """One turn of a loop; it begins when the gate is open."""
+        await self._open.wait()
+        self._turning += 1
+        self._still.clear()
         try:
-            await self._open.wait()
+            yield
         finally:
-            self._standing.clear()
+            self._turning -= 1
+            if not self._turning:
+                self._still.set()

@@ -10,7 +10,7 @@ from typing import Any, Generic, Self, TypeVar
 from headrace.client.records import MAX_RECORD_BYTES
 from headrace.errors import InvalidInput, Permanent
 from headrace.events.contracts import Data, contract_of
-from headrace.events.envelope import Envelope, format_time
+from headrace.events.envelope import Envelope, Head, format_time
 from headrace.ids import new_id
 from headrace.runtime.db import Connection
 from headrace.tracing import next_hop
@@ -18,15 +18,34 @@ from headrace.tracing import next_hop
 DataT_co = TypeVar("DataT_co", bound=Data, covariant=True)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Event(Generic[DataT_co]):
-    """One event as it came: typed data, its envelope, and its place in the log."""
+    """One event as it came: typed data, its envelope, and its place in the log.
 
-    data: DataT_co
-    envelope: Envelope
-    topic: str
-    partition: int
-    offset: int
+    The envelope may be given as the head that it is made from when a handler asks for it.
+    """
+
+    __slots__ = ("_head", "data", "offset", "partition", "topic")
+
+    def __init__(
+        self,
+        *,
+        data: DataT_co,
+        envelope: Envelope | Head,
+        topic: str,
+        partition: int,
+        offset: int,
+    ) -> None:
+        self.data = data
+        self._head = envelope
+        self.topic = topic
+        self.partition = partition
+        self.offset = offset
+
+    @property
+    def envelope(self) -> Envelope:
+        """Everything the event says besides its data."""
+        head = self._head
+        return head.envelope if isinstance(head, Head) else head
 
     @property
     def id(self) -> str:
@@ -160,6 +179,21 @@ BatchHandler = Callable[[Sequence[Event[Any]], Tx], Awaitable[None]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Patience:
+    """How long a failing record is tried before it is set aside.
+
+    A batch is tried `attempts` times with full-jitter back-off up to `longest_pause` seconds
+    while its partition is paused. A parked record is tried `parked_attempts` times, the pauses
+    doubling up to `longest_parked_pause` seconds, before it is dead-lettered: two days and more.
+    """
+
+    attempts: int = 8
+    longest_pause: float = 5.0
+    parked_attempts: int = 60
+    longest_parked_pause: float = 3600.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Subscription:
     """What one consumer group does with the events of its topics.
 
@@ -172,3 +206,4 @@ class Subscription:
     handlers: Mapping[type[Data], Handler] = field(default_factory=dict)
     batches: Mapping[type[Data], BatchHandler] = field(default_factory=dict)
     max_records: int = 2000
+    patience: Patience = Patience()

@@ -7,7 +7,7 @@ of `BACKEND_TROUBLE`; after it nothing is known but what was committed.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -256,10 +256,6 @@ class RelaySession(Protocol):
         """Rows not yet published (at most 100,000 are counted), and when the oldest was made."""
         ...
 
-    async def committed(self, seconds: float) -> None:
-        """Return when another process says that it committed events, or after `seconds`."""
-        ...
-
 
 class Database(Protocol):
     """PostgreSQL for one process, inside one service's schema."""
@@ -280,10 +276,17 @@ class Database(Protocol):
         """Keys whose first parked record is to be tried now."""
         ...
 
-    def relay_session(self) -> AbstractAsyncContextManager[RelaySession]:
-        """A session of its own, lost within 1.5 s if this process stands still."""
+    def relay_session(self, told: Callable[[], None]) -> AbstractAsyncContextManager[RelaySession]:
+        """A session of its own, lost within 1.5 s if this process stands still.
+
+        `told` is called when another process says, by `tell_committed`, that events wait.
+        """
         ...
 
     async def tell_committed(self) -> None:
         """Wake the leading relay, which may be in another process."""
+        ...
+
+    async def tidy(self, today: date) -> None:
+        """Drop what need not be remembered any longer; safe to repeat."""
         ...

@@ -1,77 +1,82 @@
-"""The relay: one leader per service publishes the outbox in order.
+"""The relay: one leader per service publishes the outbox, each key in the order of its commits.
 
-Every statement runs on the session that holds the advisory lock: once that session is gone,
-nothing more can be written down, so no number is ever given to two events. A leader that is
-stopped loses its session by PostgreSQL's idle timeout and is succeeded.
+What a batch holds and the numbers of its rows are written down before it is published, and
+forgotten after it is acknowledged, so a crash at any point sends the same events under the same
+numbers again. The next small batch forms while one is under way; a backlog is sent in several
+batches at once.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Awaitable
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 
-import asyncpg
-from aiokafka.errors import KafkaError
-
-from headrace.client.records import Record, RecordSender, durable_producer
-from headrace.events.envelope import SPEC_VERSION
-from headrace.runtime import db
-from headrace.runtime.bus import outbox
+from headrace.runtime.bus import failpoints
+from headrace.runtime.bus.pipeline import Pipeline, by_topic
+from headrace.runtime.bus.ports import BACKEND_TROUBLE, Broker, Database, RelayBatch, RelaySession
+from headrace.runtime.clock import Clock
 from headrace.runtime.telemetry import Log, Metrics
 
-_BATCH: Final = 2000
-_POLL_SECONDS: Final = 0.5
-_IDLE_TIMEOUT_MS: Final = 2000
-_SUCCESSION_SECONDS: Final = 0.5
-_TROUBLE: Final = (
-    OSError,
-    TimeoutError,
-    asyncpg.PostgresError,
-    asyncpg.InterfaceError,
-    KafkaError,
-    ValueError,
-)
+_BATCH: Final = 1000
+_HEARTBEAT_SECONDS: Final = 0.3
+_MEASURE_SECONDS: Final = 1.0
+_SUCCESSION_SECONDS: Final = 0.25
+_TROUBLE: Final = (*BACKEND_TROUBLE, ValueError)
 
 
 class Relay:
     """Publishes what transactions left in the outbox; `wake` after a commit makes it prompt."""
 
     def __init__(
-        self, *, service: str, database_url: str, kafka: str, metrics: Metrics, log: Log
+        self,
+        *,
+        service: str,
+        database: Database,
+        broker: Broker,
+        clock: Clock,
+        metrics: Metrics,
+        log: Log,
     ) -> None:
         self._service = service
-        self._database_url = database_url
-        self._kafka = kafka
+        self._database = database
+        self._broker = broker
+        self._clock = clock
         self._metrics = metrics
         self._log = log
         self._woken = asyncio.Event()
         self._stopping = False
+        self._pipeline: Pipeline | None = None
         self._troubled_since: float | None = None
+        self._measured_at = 0.0
+
+    @property
+    def leading(self) -> bool:
+        """Whether this process publishes for its service."""
+        return self._pipeline is not None
 
     @property
     def stuck_seconds(self) -> float:
         """How long nothing could be published; 0 while publishing works."""
-        if self._troubled_since is None:
-            return 0.0
-        return asyncio.get_running_loop().time() - self._troubled_since
+        since = self._troubled_since
+        if since is None and self._pipeline is not None:
+            since = self._pipeline.oldest
+        return 0.0 if since is None else asyncio.get_running_loop().time() - since
 
     def wake(self) -> None:
         """Something was committed to the outbox."""
         self._woken.set()
 
-    async def run(self) -> None:
-        """Publish until `finish`, or until cancelled; back-end trouble is waited out.
+    def finish(self) -> None:
+        """Let `run` return once the outbox is empty."""
+        self._stopping = True
+        self._woken.set()
 
-        A producer that met an error is not used again: its idempotence state may be lost.
-        """
+    async def run(self) -> None:
+        """Publish until `finish`, or until cancelled; back-end trouble is waited out."""
         while True:
-            producer = durable_producer(self._kafka, client_id=f"headrace-{self._service}-relay")
             try:
-                await producer.start()
-                await self._lead(RecordSender(producer))
+                await self._serve_once()
             except _TROUBLE as why:
                 self._log.warning("relay_interrupted", reason=repr(why))
                 if self._troubled_since is None:
@@ -79,88 +84,74 @@ class Relay:
                 await asyncio.sleep(_SUCCESSION_SECONDS)
             else:
                 return
-            finally:
-                await producer.stop()
 
-    def finish(self) -> None:
-        """Let `run` return once the outbox is empty."""
-        self._stopping = True
-        self._woken.set()
-
-    async def _lead(self, sender: RecordSender) -> None:
-        session = await db.connect(
-            self._database_url,
-            schema=self._service,
-            idle_session_timeout=str(_IDLE_TIMEOUT_MS),
-        )
-        try:
-            while not await session.fetchval(
-                "select pg_try_advisory_lock(hashtext($1))", f"relay:{self._service}"
-            ):
+    async def _serve_once(self) -> None:
+        """Wait for the lead, then publish; a producer that met an error is not used again."""
+        async with (
+            self._broker.sender() as sender,
+            self._database.relay_session(self.wake) as session,
+        ):
+            while not await session.lead():
+                self._troubled_since = None
                 if self._stopping:
                     return
                 await asyncio.sleep(_SUCCESSION_SECONDS)
-            source = f"/{self._service}/{await outbox.incarnation(session)}"
-            await self._publish_while_leading(session, sender, source)
-        finally:
-            with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
-                await session.close(timeout=2)
+            source = f"/{self._service}/{await session.incarnation()}"
+            self._pipeline = Pipeline(sender=sender, source=source)
+            self._metrics.leading.set(1)
+            try:
+                await self._lead(session, self._pipeline)
+            finally:
+                await self._pipeline.abandon()
+                self._pipeline = None
+                self._metrics.leading.set(0)
 
-    async def _publish_while_leading(
-        self, session: asyncpg.Connection, sender: RecordSender, source: str
-    ) -> None:
+    async def _lead(self, session: RelaySession, pipeline: Pipeline) -> None:
+        for left in await session.unfinished():
+            await pipeline.begin(left)
         while True:
             self._woken.clear()
-            batch = await outbox.take_batch(session, limit=_BATCH)
-            if batch:
-                await _with_heartbeat(session, sender.send([_record(source, row) for row in batch]))
-                await outbox.finish_batch(session)
-                for row in batch:
-                    self._metrics.sent.labels(row.topic).inc()
-            self._troubled_since = None
-            if batch:
-                continue
-            if self._stopping:
-                return
+            batch = await self._turn(session, pipeline)
+            if batch is None and pipeline.empty:
+                self._troubled_since = None
+                if self._stopping:
+                    return
             await self._measure(session)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._woken.wait(), _POLL_SECONDS)
+            if batch is None or pipeline.full or len(batch.rows) < _BATCH:
+                await self._wait(pipeline)
 
-    async def _measure(self, session: asyncpg.Connection) -> None:
-        pending, oldest = await outbox.backlog(session)
+    async def _turn(self, session: RelaySession, pipeline: Pipeline) -> RelayBatch | None:
+        """Forget what was acknowledged and begin the next batch, if there is room for it."""
+        finished = pipeline.take_finished()
+        if finished:
+            self._troubled_since = None
+            failpoints.reach("after_publish")
+            for topic, count in by_topic(finished).items():
+                self._metrics.sent.labels(topic).inc(count)
+        batch = await session.turn(finished, limit=0 if pipeline.full else _BATCH)
+        if batch is not None:
+            failpoints.reach("before_publish")
+            await pipeline.begin(batch)
+        return batch
+
+    async def _wait(self, pipeline: Pipeline) -> None:
+        """Until the oldest batch is acknowledged; with none under way, until there is a commit."""
+        if not pipeline.empty:
+            await pipeline.wait(seconds=_HEARTBEAT_SECONDS)
+            return
+        try:
+            await asyncio.wait_for(self._woken.wait(), _HEARTBEAT_SECONDS)
+        except TimeoutError:
+            return
+
+    async def _measure(self, session: RelaySession) -> None:
+        now = asyncio.get_running_loop().time()
+        if now - self._measured_at < _MEASURE_SECONDS:
+            return
+        self._measured_at = now
+        pending, oldest = await session.backlog()
         self._metrics.outbox_pending.set(pending)
-        age = (datetime.now(UTC) - oldest).total_seconds() if oldest else 0.0
-        self._metrics.outbox_oldest.set(age)
+        self._metrics.outbox_oldest.set(self._age(oldest))
 
-
-def _record(source: str, row: outbox.Stored) -> Record:
-    headers = {
-        "ce_specversion": SPEC_VERSION,
-        "ce_id": row.id,
-        "ce_source": source,
-        "ce_type": row.type,
-        "ce_partitionkey": row.key,
-        "ce_sequence": f"{row.number:020d}",
-        **row.headers,
-    }
-    return Record(
-        topic=row.topic,
-        key=row.key.encode(),
-        value=row.payload,
-        headers=[(name, text.encode()) for name, text in headers.items()],
-    )
-
-
-async def _with_heartbeat(session: asyncpg.Connection, sending: Awaitable[None]) -> None:
-    """Await the acknowledgements without letting the session look idle."""
-    task = asyncio.ensure_future(sending)
-    try:
-        while True:
-            done, _ = await asyncio.wait({task}, timeout=_POLL_SECONDS)
-            if done:
-                break
-            await session.execute("select 1")
-    except BaseException:
-        task.cancel()
-        raise
-    await task
+    def _age(self, moment: datetime | None) -> float:
+        return (self._clock.now() - moment).total_seconds() if moment else 0.0

@@ -82,16 +82,16 @@ class Tail:
 
     async def _read(self, client: AIOKafkaConsumer) -> None:
         while True:
-            await self.gate.passed()
-            fetched = await fetch(client, self._next, max_records=2000)
-            for place, records in fetched.items():
-                for record in records:
-                    event = self._event(place, record)
-                    if event is not None:
-                        await self._on_event(event)
-                self._next[place] = records[-1].offset + 1
-            if fetched:
-                self._note_caught_up()
+            async with self.gate.turn():
+                fetched = await fetch(client, self._next, max_records=2000)
+                for place, records in fetched.items():
+                    for record in records:
+                        event = self._event(place, record)
+                        if event is not None:
+                            await self._on_event(event)
+                    self._next[place] = records[-1].offset + 1
+                if fetched:
+                    self._note_caught_up()
 
     def _event(self, place: TopicPartition, record: ConsumerRecord) -> Event[Any] | None:
         """The event of a record; None if it cannot be decoded or a relay sent it again."""

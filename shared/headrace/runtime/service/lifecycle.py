@@ -19,7 +19,7 @@ import uvloop
 
 from headrace.runtime import db
 from headrace.runtime.blobs import Blobs
-from headrace.runtime.bus import Bus, Tail
+from headrace.runtime.bus import Tail, open_bus
 from headrace.runtime.clock import SystemClock
 from headrace.runtime.service.http import application
 from headrace.runtime.service.model import Resources, Service
@@ -75,7 +75,7 @@ async def _open(service: Service[Any], stack: AsyncExitStack, log: Log) -> Resou
         stack.push_async_callback(_close_pool, pool)
         packages = (db.BUS_MIGRATIONS, *([service.migrations] if service.migrations else []))
         await db.migrate(pool, schema=service.name, packages=packages)
-        bus = Bus(
+        bus = open_bus(
             service=service.name,
             instance=settings.instance,
             kafka=backed.kafka,

@@ -1,0 +1,202 @@
+"""One partition of one member: fetch from where PostgreSQL says, apply, and again.
+
+Offsets are PostgreSQL's. A fetch counts only if the client stood where this lane left it; after
+any exception what was fetched is dropped, the standing is read anew and the client set back to
+it. Partitions do not wait for one another: while one is in its transaction, or paused between
+two tries, the others go on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+from typing import Final
+
+from aiokafka import TopicPartition
+from aiokafka.errors import IllegalStateError, KafkaError, OffsetOutOfRangeError
+
+from headrace.errors import Permanent
+from headrace.runtime.bus.backoff import full_jitter
+from headrace.runtime.bus.effects import Effects, Fenced
+from headrace.runtime.bus.fetch import fetch_one
+from headrace.runtime.bus.gate import Gate
+from headrace.runtime.bus.ports import BACKEND_TROUBLE, Database, Reader, Standing
+from headrace.runtime.bus.reading import Batch
+from headrace.runtime.bus.work import Attempt
+from headrace.runtime.telemetry import Log, Metrics
+
+_ALARM_SECONDS: Final = 5.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Surroundings:
+    """What the lanes of one member share."""
+
+    effects: Effects
+    database: Database
+    gate: Gate
+    slots: asyncio.Semaphore
+    random: Random
+    metrics: Metrics
+    log: Log
+    emitted: Callable[[], None]
+
+
+class Lane:
+    """Runs one partition until it is told to stop or is cancelled."""
+
+    def __init__(self, *, place: TopicPartition, reader: Reader, around: Surroundings) -> None:
+        self.place = place
+        self.last_poll = asyncio.get_running_loop().time()
+        self.out_of_log: str | None = None
+        self.paused = False
+        self.standing: Standing | None = None
+        self._reader = reader
+        self._around = around
+        self._group = around.effects.group
+        self._patience = around.effects.subscription.patience
+        self._position = -1
+        self._failed_at = -1
+        self._attempt = Attempt()
+        self._stopping = False
+
+    def stop(self) -> None:
+        """Let `run` return once what is in hand is finished."""
+        self._stopping = True
+
+    async def run(self) -> None:
+        """Fetch and apply."""
+        while not self._stopping:
+            try:
+                async with self._around.gate.turn():
+                    await self._turn()
+            except Fenced:
+                await self._fenced()
+            except OffsetOutOfRangeError as error:
+                await self._alarm(error)
+            except IllegalStateError:
+                await self._not_ours_now()
+            except BACKEND_TROUBLE as error:
+                await self._wait_out(error)
+            except Exception as error:
+                await self._failed(error)
+
+    async def _turn(self) -> None:
+        standing = self.standing or await self._stand()
+        if self._position < 0 or await self._reader.position(self.place) != self._position:
+            self._reader.seek(self.place, standing.held)
+            self._position = standing.held
+        self.last_poll = asyncio.get_running_loop().time()
+        limit = self._around.effects.subscription.max_records
+        records = await fetch_one(self._reader, self.place, max_records=limit)
+        self._position = await self._reader.position(self.place)
+        self.out_of_log = None
+        if not records:
+            return
+        batch = Batch(place=self.place, held=standing.held, after=self._position, records=records)
+        await self._apply(batch, standing)
+
+    async def _stand(self) -> Standing:
+        database, reader, place = self._around.database, self._reader, self.place
+        standing = await database.standing(self._group, place)
+        if standing is None:
+            first = (await reader.beginning_offsets([place]))[place]
+            standing = await database.begin(self._group, place, first)
+        if self._failed_at not in {-1, standing.held}:
+            self._attempt = Attempt()
+        self.standing = standing
+        self._position = -1
+        return standing
+
+    async def _apply(self, batch: Batch, standing: Standing) -> None:
+        metrics = self._around.metrics
+        async with self._around.slots:
+            began = time.perf_counter()
+            applied = await self._around.effects.apply(batch, standing, self._attempt)
+        metrics.processed.labels(self._group).observe(time.perf_counter() - began)
+        self.standing = applied.standing
+        self._attempt = Attempt()
+        self._failed_at = -1
+        if applied.emitted:
+            self._around.emitted()
+        self._measure(batch)
+
+    def _measure(self, batch: Batch) -> None:
+        metrics, topic = self._around.metrics, self.place.topic
+        metrics.consumed.labels(self._group, topic).inc(len(batch.records))
+        end = self._reader.highwater(self.place)
+        if end is not None:
+            behind = max(0, end - batch.after)
+            metrics.lag.labels(self._group, topic).set(behind)
+
+    def _forget(self) -> None:
+        if self.standing is not None:
+            self._failed_at = self.standing.held
+        self.standing = None
+
+    async def _fenced(self) -> None:
+        self._around.metrics.fenced.labels(self._group).inc()
+        self._around.log.warning("batch_fenced", topic=self.place.topic, part=self.place.partition)
+        self._forget()
+        await self._pause(full_jitter(2, longest=1, random=self._around.random))
+
+    async def _alarm(self, error: OffsetOutOfRangeError) -> None:
+        """The log no longer holds what comes next: a person decides, nothing is skipped."""
+        self.out_of_log = repr(error)
+        self._around.log.error(
+            "stored_offset_outside_log", topic=self.place.topic, part=self.place.partition
+        )
+        self._forget()
+        await self._pause(_ALARM_SECONDS)
+
+    async def _not_ours_now(self) -> None:
+        """The assignment went away under a call; the member ends this lane or it comes back."""
+        self._forget()
+        await asyncio.sleep(0.05)
+
+    async def _wait_out(self, error: Exception) -> None:
+        self._around.log.warning(
+            "backend_away", topic=self.place.topic, part=self.place.partition, reason=repr(error)
+        )
+        self._forget()
+        await self._pause(full_jitter(4, longest=1, random=self._around.random))
+
+    async def _failed(self, error: Exception) -> None:
+        """A handler failed: find the record at once if that is all, else try again later."""
+        if isinstance(error, Permanent) and not self._attempt.isolate:
+            self._forget()
+            self._attempt = Attempt(number=self._attempt.number, isolate=True)
+        else:
+            await self._try_later(error)
+
+    async def _try_later(self, error: Exception) -> None:
+        number = self._attempt.number
+        self._around.metrics.retries.labels(self._group).inc()
+        self._around.log.warning(
+            "batch_failed",
+            topic=self.place.topic,
+            part=self.place.partition,
+            attempt=number,
+            error=repr(error),
+        )
+        self._forget()
+        last = number + 1 >= self._patience.attempts
+        self._attempt = Attempt(number=number + 1, isolate=last, last=last)
+        longest = self._patience.longest_pause
+        await self._pause(full_jitter(number, longest=longest, random=self._around.random))
+
+    async def _pause(self, seconds: float) -> None:
+        """Leave the partition alone for a while; what the client holds of it is dropped."""
+        with contextlib.suppress(KafkaError):
+            self._reader.pause(self.place)
+        self.paused = True
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            self.paused = False
+            with contextlib.suppress(KafkaError):
+                self._reader.resume(self.place)

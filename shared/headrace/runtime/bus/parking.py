@@ -1,0 +1,148 @@
+"""Parked records: tried again in the order of their key, until they are handled or hopeless.
+
+A key is parked when one of its records keeps failing; what comes after it waits behind it, and
+the other keys of the partition flow. Both the consumer and this loop lock the partition's row,
+so a key is never handled in two places at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from random import Random
+from typing import Final
+
+from aiokafka import TopicPartition
+
+from headrace.errors import Permanent, UndecodableEvent
+from headrace.runtime.bus.backoff import full_jitter
+from headrace.runtime.bus.deadletter import Burial, describe
+from headrace.runtime.bus.effects import Effects
+from headrace.runtime.bus.model import Tx
+from headrace.runtime.bus.ports import BACKEND_TROUBLE, Database, Ledger, Parked
+from headrace.runtime.bus.reading import read_record
+from headrace.runtime.bus.work import DATABASE_TROUBLE
+from headrace.runtime.telemetry import Log, Metrics
+
+_LOOK_SECONDS: Final = 0.5
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Outcome:
+    """What became of the first record of a key."""
+
+    gone: bool
+    emitted: bool = False
+
+
+class Parking:
+    """Works the parked records of one group."""
+
+    def __init__(
+        self,
+        *,
+        effects: Effects,
+        database: Database,
+        random: Random,
+        metrics: Metrics,
+        log: Log,
+        emitted: Callable[[], None],
+    ) -> None:
+        self._effects = effects
+        self._group = effects.group
+        self._patience = effects.subscription.patience
+        self._database = database
+        self._random = random
+        self._metrics = metrics
+        self._log = log.bind(group=effects.group)
+        self._emitted = emitted
+
+    async def run(self) -> None:
+        """Look for what is due until cancelled."""
+        while True:
+            await asyncio.sleep(_LOOK_SECONDS)
+            try:
+                await self.work_due()
+            except BACKEND_TROUBLE as error:
+                self._log.warning("backend_away", reason=repr(error))
+            except Exception:
+                self._log.exception("parking_failed")
+
+    async def work_due(self) -> None:
+        """Try every key that is due, each as far as it goes."""
+        for place, key in await self._database.due(self._group):
+            while (await self._try_first(place, key)).gone:
+                pass
+
+    async def _try_first(self, place: TopicPartition, key: bytes) -> _Outcome:
+        burials: list[Burial] = []
+        async with self._database.transaction() as ledger:
+            await ledger.hold(self._group, place)
+            parked = await ledger.first_parked(self._group, place, key)
+            if parked is None or parked.next_try > self._effects.clock.now():
+                return _Outcome(gone=False)
+            tx = Tx(connection=ledger.connection, caller=None)
+            error = await self._failure_of(parked, tx, ledger)
+            gone = await self._settle(parked, error, tx, ledger, burials)
+            if tx.outgoing:
+                await ledger.emit(tx.outgoing)
+        self._effects.tell_buried(burials)
+        if tx.outgoing:
+            self._emitted()
+        return _Outcome(gone=gone, emitted=bool(tx.outgoing))
+
+    async def _failure_of(self, parked: Parked, tx: Tx, ledger: Ledger) -> Exception | None:
+        try:
+            event = read_record(parked.record, self._effects.wanted)
+        except UndecodableEvent as error:
+            return error
+        if event is None:
+            return None
+        try:
+            async with ledger.savepoint():
+                await self._effects.handle([event], tx)
+        except DATABASE_TROUBLE:
+            raise
+        except Exception as error:
+            tx.outgoing.clear()
+            tx.refused.clear()
+            return error
+        return tx.refused[0][1] if tx.refused else None
+
+    async def _settle(
+        self,
+        parked: Parked,
+        error: Exception | None,
+        tx: Tx,
+        ledger: Ledger,
+        burials: list[Burial],
+    ) -> bool:
+        """Forget the record, bury it, or let it wait; whether it is gone."""
+        attempts = parked.attempts + 1
+        if error is None:
+            await ledger.unpark(self._group, parked)
+            return True
+        if isinstance(error, Permanent) or attempts >= self._patience.parked_attempts:
+            burial = Burial(
+                record=parked.record,
+                error=error,
+                attempts=attempts,
+                at=self._effects.clock.now(),
+                first_failed_at=parked.parked_at,
+            )
+            burials.append(burial)
+            tx.outgoing.append(burial.letter(self._group))
+            await ledger.unpark(self._group, parked)
+            return True
+        longest = self._patience.longest_parked_pause
+        pause = timedelta(seconds=1 + full_jitter(attempts, longest=longest, random=self._random))
+        await ledger.postpone(
+            self._group,
+            parked,
+            attempts=attempts,
+            next_try=self._effects.clock.now() + pause,
+            error=describe(error),
+        )
+        return False
