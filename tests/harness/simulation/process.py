@@ -24,6 +24,8 @@ class Process:
         self.alive = True
         self.frozen = False
         self._fuse: int | None = None
+        self._fatal_point: tuple[str, int] | None = None
+        self._mourners: list[asyncio.Future[None]] = []
         self._on_death = on_death
         self._kept_back: list[asyncio.Handle] = []
         self._remains: list[asyncio.Task[Any]] = []
@@ -38,6 +40,30 @@ class Process:
     def light_fuse(self, steps: int) -> None:
         """Die before the step of that number from now, wherever that is."""
         self._fuse = steps
+
+    def die_at(self, point: str, passage: int) -> None:
+        """Die at a named point of the bus, at its passage of that number."""
+        self._fatal_point = (point, passage)
+
+    def dies_at(self, point: str) -> bool:
+        """Note that a named point is passed; whether this is where it ends."""
+        if self._fatal_point is None or self._fatal_point[0] != point:
+            return False
+        passage = self._fatal_point[1] - 1
+        self._fatal_point = (point, passage)
+        return passage <= 0
+
+    def disarm(self) -> None:
+        """Live on, unless it is killed."""
+        self._fuse = None
+        self._fatal_point = None
+
+    async def death(self) -> None:
+        """Return when the process dies."""
+        if self.alive:
+            mourner: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._mourners.append(mourner)
+            await mourner
 
     def step(self) -> bool:
         if self._fuse is None:
@@ -60,6 +86,9 @@ class Process:
         ]
         self._kept_back.clear()
         self._on_death(self)
+        for mourner in self._mourners:
+            if not mourner.done():
+                mourner.set_result(None)
 
     def freeze(self) -> None:
         """Stand still, as after SIGSTOP."""

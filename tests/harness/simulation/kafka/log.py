@@ -48,23 +48,22 @@ class PartitionLog:
         self.chunks.append(Chunk(after=self.end, records=records))
 
     def cut(self, offset: int) -> None:
-        """Forget what is before `offset`, as retention does."""
+        """Give nothing before `offset` to readers any more, as retention does."""
         self.start = max(self.start, min(offset, self.end))
-        self.chunks = [chunk for chunk in self.chunks if chunk.after > self.start]
 
     def holds(self, position: int) -> bool:
         """Whether a reader may stand at this offset."""
         return self.start <= position <= self.end
 
     def read(self, position: int, *, chunks: int) -> list[Chunk]:
-        """The next batches from a position on; the first one may begin before it."""
+        """The next batches from a position inside the log on; the first may begin before it."""
         found = [chunk for chunk in self.chunks if chunk.after > position]
         return found[:chunks]
 
     def records(self) -> Iterator[ConsumerRecord]:
-        """What the log holds."""
+        """All that was ever appended."""
         for chunk in self.chunks:
-            yield from (record for record in chunk.records if record.offset >= self.start)
+            yield from chunk.records
 
 
 def _record(place: TopicPartition, offset: int, draft: Draft, milliseconds: int) -> ConsumerRecord:

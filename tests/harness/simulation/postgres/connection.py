@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from contextvars import copy_context
 from typing import Any, Final, TypeVar
 
 import asyncpg
@@ -86,17 +87,14 @@ class SimulatedConnection:
     async def lead(self, lock: str) -> bool:
         return await self._call(lambda: self._session.lead(lock))
 
-    async def committed(self, seconds: float) -> None:
-        """Return at a notification, or after so long."""
-        if self._session.listening is None:
-            self._session.listening = asyncio.Event()
-        event = self._session.listening
-        try:
-            async with asyncio.timeout(seconds):
-                await event.wait()
-        except TimeoutError:
-            return
-        event.clear()
+    async def listen(self, told: Callable[[], None]) -> None:
+        """Call `told` in this process at every notification."""
+        loop, context, delay = self._server.network.loop, copy_context(), self._server.network.delay
+
+        def deliver() -> None:
+            loop.call_later(delay(), told, context=context.copy())
+
+        await self._call(lambda: setattr(self._session, "told", deliver))
 
     def close(self) -> None:
         """End the session after what was asked before."""

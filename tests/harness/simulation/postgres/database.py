@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from functools import partial
 from typing import Final
 
@@ -18,6 +18,7 @@ from tests.harness.simulation.postgres.transactions import Transaction
 from tests.harness.simulation.process import here
 
 IDLE_SECONDS: Final = 1.2
+_KEPT_DAYS: Final = 8
 _MOST_COUNTED: Final = 100_000
 
 
@@ -68,15 +69,27 @@ class SimulatedDatabase:
             return await connection.run(find)
 
     @asynccontextmanager
-    async def relay_session(self) -> AsyncGenerator[SimulatedRelaySession, None]:
+    async def relay_session(
+        self, told: Callable[[], None]
+    ) -> AsyncGenerator[SimulatedRelaySession, None]:
         connection = await self._connect(idle_seconds=IDLE_SECONDS)
         try:
+            await connection.listen(told)
             yield SimulatedRelaySession(connection)
         finally:
             connection.close()
 
     async def tell_committed(self) -> None:
         await self._server.channel().call(self._server.notify)
+
+    async def tidy(self, today: date) -> None:
+        def drop(tx: Transaction) -> None:
+            for row, _ in list(tx.scan(self._schema.inbox)):
+                if (today - row[3]).days > _KEPT_DAYS:
+                    tx.put(self._schema.inbox, row, None)
+
+        async with self._statement() as connection:
+            await connection.run(drop)
 
     @asynccontextmanager
     async def _statement(self) -> AsyncGenerator[SimulatedConnection, None]:
@@ -155,9 +168,6 @@ class SimulatedRelaySession:
             return len(waiting), min((row.created_at for row in waiting), default=None)
 
         return await self._connection.run(count)
-
-    async def committed(self, seconds: float) -> None:
-        await self._connection.committed(seconds)
 
     def _forget(self, tx: Transaction, finished: Sequence[RelayBatch]) -> None:
         for batch in finished:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Final, TypeVar
 
 import asyncpg
@@ -34,7 +34,7 @@ class Session:
     def __init__(
         self, server: Server, *, process: Process | None, idle_seconds: float | None
     ) -> None:
-        self.listening: asyncio.Event | None = None
+        self.told: Callable[[], None] | None = None
         self.transaction: Transaction | None = None
         self.process = process
         self._server = server
@@ -157,6 +157,10 @@ class Server:
             self._schemas[name] = Schema(name=name, incarnation=identity)
         return self._schemas[name]
 
+    def schemas(self) -> Collection[Schema]:
+        """Of all services so far."""
+        return self._schemas.values()
+
     def channel(self) -> Channel:
         """A connection before anything was said on it."""
         return Channel(self.network, lost=self.loss)
@@ -180,10 +184,10 @@ class Server:
         return session
 
     def notify(self) -> None:
-        """Wake who listens."""
+        """Tell who listens, each in its own process."""
         for session in self._sessions:
-            if session.listening is not None:
-                session.listening.set()
+            if session.told is not None:
+                session.told()
 
     def crash(self) -> None:
         """End every session, commit nothing more."""
