@@ -104,7 +104,7 @@ class Clients:
         for _ in range(records):
             await asyncio.sleep(self.random.expovariate(1.0))
             topic = self.random.choice((REGISTRY_DATASETS, ORCHESTRATOR_RUNS))
-            place = TopicPartition(topic.name, self.random.randrange(topic.partitions))
+            place = self.random.choice(self.world.cluster.places([topic.name]))
             await self._append(place, [self.random.choice(_POISONS)])
 
     async def _request(self, instance: Instance, key: str) -> None:

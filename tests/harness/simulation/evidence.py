@@ -7,7 +7,7 @@ from typing import Final
 
 from aiokafka import ConsumerRecord, TopicPartition
 
-from headrace.events.topics import GROUPS, all_topics, dead_letter_topic
+from headrace.events.topics import GROUPS, dead_letter_topic
 from tests.harness.history import (
     Attempt,
     Effect,
@@ -20,7 +20,7 @@ from tests.harness.history import (
 )
 from tests.harness.simulation.clients import Clients
 from tests.harness.simulation.postgres.tables import EffectRow, Schema, Waiting
-from tests.harness.simulation.workload import FIRST, SECOND
+from tests.harness.simulation.workload import FIRST, SECOND, TOPICS
 from tests.harness.simulation.world import World
 
 SERVICES: Final = ("registry", "orchestrator")
@@ -93,7 +93,7 @@ class Evidence:
     def _published(self, service: str) -> Collection[str]:
         source = f"/{service}/".encode()
         found: dict[str, None] = {}
-        for topic in all_topics():
+        for topic in TOPICS:
             for record in self._world.cluster.records(topic.name):
                 fields = dict(record.headers)
                 if fields.get("ce_source", b"").startswith(source):

@@ -11,7 +11,7 @@ from headrace.errors import Permanent, Transient
 _HOPELESS: Final = 0.04
 _BROKEN: Final = 0.03
 _FLAKY: Final = 0.08
-_LONGEST_SICKNESS: Final = 12.0
+_LONGEST_SICKNESS: Final = 5.0
 
 
 class Unexpected(Exception):

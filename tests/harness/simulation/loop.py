@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Coroutine, Generator
 from contextvars import Context, ContextVar
 from itertools import count
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar, cast
 
 T = TypeVar("T")
 
@@ -77,6 +77,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._max_steps = max_steps
         self._max_seconds = max_seconds
         self._numbers = count()
+        self._buried: list[asyncio.Task[Any]] = []
         self.steps = 0
         self.set_task_factory(self._make_task)
         self.set_exception_handler(_keep_silent)
@@ -88,6 +89,12 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def call_outside(self, delay: float, callback: Any, *arguments: Any) -> asyncio.TimerHandle:
         """Call later in the world outside all processes, whoever asks for it."""
         return self.call_later(delay, callback, *arguments, context=Context())
+
+    def bury(self, host: Host) -> None:
+        """Keep the tasks of a dead process from the collector, which would run `finally`s."""
+        self._buried.extend(
+            task for task in asyncio.all_tasks(self) if cast("_Task", task).host is host
+        )
 
     def run(self, main: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine of the world to its end, then drop everything else."""

@@ -28,7 +28,6 @@ class Process:
         self._mourners: list[asyncio.Future[None]] = []
         self._on_death = on_death
         self._kept_back: list[asyncio.Handle] = []
-        self._remains: list[asyncio.Task[Any]] = []
 
     def spawn(self, coroutine: Coroutine[Any, Any, T], *, name: str) -> asyncio.Task[T]:
         """Start a task in this process; its children belong to the process too."""
@@ -79,11 +78,7 @@ class Process:
         if not self.alive:
             return
         self.alive = False
-        self._remains = [
-            task
-            for task in asyncio.all_tasks(asyncio.get_running_loop())
-            if getattr(task, "host", None) is self
-        ]
+        cast("VirtualLoop", asyncio.get_running_loop()).bury(self)
         self._kept_back.clear()
         self._on_death(self)
         for mourner in self._mourners:

@@ -13,7 +13,7 @@ from tests.harness.simulation.evidence import SERVICES, Evidence
 from tests.harness.simulation.fates import Fates
 from tests.harness.simulation.faults import Faults
 from tests.harness.simulation.loop import Deadlock, Endless, VirtualLoop
-from tests.harness.simulation.workload import FIRST, SECOND, Handlers
+from tests.harness.simulation.workload import FIRST, SECOND, TOPICS, Handlers
 from tests.harness.simulation.world import Instance, World
 
 _FAULT_SECONDS: Final = 8.0
@@ -53,7 +53,7 @@ def simulate(seed: int) -> Result:
 
 class _Run:
     def __init__(self, seed: int, loop: VirtualLoop) -> None:
-        self.world = World(str(seed), loop, gaps=0.2)
+        self.world = World(str(seed), loop, topics=TOPICS, gaps=0.2)
         self._random = self.world.stream("plan")
         self._fates = Fates(random=self.world.stream("fates"))
         self._evidence = Evidence(self.world)

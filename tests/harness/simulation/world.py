@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine, Generator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar, cast
 
-from headrace.events.topics import all_topics
+from headrace.events.topics import Topic
 from headrace.runtime.bus import Bus, Subscription
 from headrace.runtime.telemetry import Log, Metrics
 from tests.harness.simulation.kafka.broker import SimulatedBroker
@@ -30,12 +30,14 @@ class ProcessDied(Exception):
 class World:
     """One broker, one database server, and any number of processes; all from one seed."""
 
-    def __init__(self, seed: str, loop: VirtualLoop, *, gaps: float = 0.0) -> None:
+    def __init__(
+        self, seed: str, loop: VirtualLoop, *, topics: Sequence[Topic], gaps: float = 0.0
+    ) -> None:
         self.seed = seed
         self.loop = loop
         self.lines: list[str] = []
         self.networks = [self._network(name) for name in ("kafka", "postgres")]
-        self.cluster = Cluster(self.networks[0], all_topics(), gaps=gaps)
+        self.cluster = Cluster(self.networks[0], topics, gaps=gaps)
         self.server = Server(self.networks[1])
         self.clock = SimulatedClock(self.networks[0])
         self.metrics = Metrics()
@@ -116,7 +118,7 @@ class Instance:
         await self.process.spawn(self.bus.stop(), name="stop")
         if self.running is not None:
             await asyncio.wait({self.running})
-        self.process.alive = False
+        self.process.kill()
 
     async def ask(self, work: Callable[[Bus], Coroutine[Any, Any, T]], *, seconds: float) -> T:
         """Have the process do something for a client. Raises ProcessDied, or TimeoutError."""

@@ -60,7 +60,7 @@ class SimulatedReader:
         self._stopped = False
         self._assigned = asyncio.Event()
         self._wanted = asyncio.Event()
-        self._arrived = asyncio.Event()
+        self._arrivals: list[asyncio.Future[bool]] = []
         self._rejoin = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -182,13 +182,19 @@ class SimulatedReader:
 
     async def _arrival(self, seconds: float) -> bool:
         """Whether something was fetched in time."""
-        self._arrived.clear()
+        loop = self._network.loop
+        arrival: asyncio.Future[bool] = loop.create_future()
+        self._arrivals.append(arrival)
+        timer = loop.call_later(seconds, _answer, arrival, False)
         try:
-            async with asyncio.timeout(seconds):
-                await self._arrived.wait()
-        except TimeoutError:
-            return False
-        return True
+            return await arrival
+        finally:
+            timer.cancel()
+
+    def _tell_arrival(self) -> None:
+        for arrival in self._arrivals:
+            _answer(arrival, True)
+        self._arrivals.clear()
 
     def _on_append(self, place: TopicPartition) -> None:
         if place in self._standings:
@@ -209,7 +215,7 @@ class SimulatedReader:
                 continue
             for place in chosen:
                 if self._fetch(place):
-                    self._arrived.set()
+                    self._tell_arrival()
 
     def _fetchable(self) -> list[TopicPartition]:
         return [place for place in self._standings if self._is_fetchable(place)]
@@ -311,3 +317,8 @@ class SimulatedReader:
     def _heartbeat(self, member: int, generation: int) -> str:
         self._cluster.check_up()
         return self._group.heartbeat(self._instance, member, generation)
+
+
+def _answer(arrival: asyncio.Future[bool], came: bool) -> None:
+    if not arrival.done():
+        arrival.set_result(came)
