@@ -78,6 +78,10 @@ class Session:
         self._server.waiting[self] = answer
         transaction.lock(row, granted)
 
+    def begin(self) -> None:
+        self._check()
+        self.transaction = Transaction(self._server.locks)
+
     def rollback_to(self, savepoint: Savepoint) -> None:
         """Undo a part of the open transaction, also if a statement of it failed."""
         self._check()
@@ -179,7 +183,7 @@ class Server:
             )
         session = Session(self, process=process, idle_seconds=idle_seconds)
         if transactional:
-            session.transaction = Transaction(self.locks)
+            session.begin()
         self._sessions[session] = None
         return session
 
