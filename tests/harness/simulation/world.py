@@ -96,20 +96,17 @@ class Instance:
         """Whether a client would get through."""
         return self.process is not None and self.process.alive and not self.process.frozen
 
-    def start(self) -> None:
-        """Start a process, unless one lives."""
+    def start(self) -> Process:
+        """The process that lives, started if there is none."""
         if self.process is not None and self.process.alive:
-            return
+            return self.process
         self._starts += 1
         self.process = Process(f"{self.name}.{self._starts}", on_death=self._on_death)
         self._world.trace(f"{self.process.name} starts")
-        self.bus = self._make_bus()
-        self.running = self.process.spawn(self._run(self.bus), name="bus")
-
-    async def _run(self, bus: Bus) -> None:
-        """Joining a group and making events belongs to the process."""
-        bus.subscribe(self._subscribe())
-        await bus.run()
+        self.bus = self.make_bus()
+        self.bus.subscribe(self._subscribe())
+        self.running = self.process.spawn(self.bus.run(), name="bus")
+        return self.process
 
     async def stop(self) -> None:
         """End the process politely."""
@@ -135,7 +132,8 @@ class Instance:
             raise ProcessDied(self.name)
         raise TimeoutError(self.name)
 
-    def _make_bus(self) -> Bus:
+    def make_bus(self) -> Bus:
+        """The service's bus on this world's ports; it does not run."""
         world = self._world
         return Bus(
             service=self.service,
