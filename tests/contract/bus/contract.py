@@ -39,7 +39,7 @@ class Member:
     """One running instance of a service."""
 
     bus: Bus
-    die: Callable[[], None]
+    die: Callable[[], object]
     """End it as kill -9 would, as nearly as this world can."""
 
 
@@ -253,8 +253,7 @@ class BusContract:
                 await emit(registry, key, 4)
                 await publish_again(world, "registry", times=1)
             await handler.noted(*(f"{key} {number}" for number in (1, 2, 3, 4)))
-
-        assert len(await _of_key(world, TOPIC, key)) == 10
+            await until(lambda: _published(world, [key], 10), what="3 records thrice, and one")
 
     async def test_poison_is_dead_lettered_with_its_reason_and_the_others_are_handled(
         self, world: World
