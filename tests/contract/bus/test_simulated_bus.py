@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Final, TypeVar
 
-import pytest
 from aiokafka import ConsumerRecord, TopicPartition
 
-from headrace.events.topics import GROUPS, all_topics
+from headrace.events.topics import GROUPS
 from headrace.runtime.bus import Subscription, Tx
 from tests.contract.bus.contract import BusContract, Member
 from tests.harness.simulation.kafka.broker import SimulatedBroker
 from tests.harness.simulation.kafka.log import Draft
-from tests.harness.simulation.loop import VirtualLoop
 from tests.harness.simulation.postgres.database import SimulatedDatabase
+from tests.harness.simulation.suites import in_virtual_time
 from tests.harness.simulation.workload import connection_of
 from tests.harness.simulation.world import Instance, World
-
-SuiteT = TypeVar("SuiteT", bound=type[BusContract])
-Test = Callable[[Any, Any], Coroutine[Any, Any, None]]
-
-_SEEDS: Final = 5
 
 
 class SimulatedWorld:
@@ -94,30 +86,6 @@ class SimulatedWorld:
         return self._world.cluster.places([topic.name for topic in GROUPS[group]])
 
 
-def in_virtual_time(suite: SuiteT) -> SuiteT:
-    """Run every test of the suite on a virtual loop, under several seeds."""
-    for name, test in inspect.getmembers(suite, inspect.iscoroutinefunction):
-        if name.startswith("test_"):
-            setattr(suite, name, _virtually(test))
-    return suite
-
-
-def _virtually(test: Test) -> Callable[[BusContract, int], None]:
-    @pytest.mark.parametrize("seed", range(_SEEDS))
-    def run(self: BusContract, seed: int) -> None:
-        loop = VirtualLoop()
-        world = World(f"contract {seed}", loop, topics=all_topics())
-        try:
-            with world.laws():
-                loop.run(test(self, SimulatedWorld(world)))
-        except BaseException:
-            print("\n".join(world.lines))
-            raise
-
-    run.__name__ = test.__name__
-    return run
-
-
-@in_virtual_time
+@in_virtual_time(SimulatedWorld)
 class TestSimulatedBus(BusContract):
     pass
