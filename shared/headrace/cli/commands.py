@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import getpass
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 from urllib.parse import quote
 
 import httpx
 from cyclopts import App, Parameter
 
 from headrace import __version__
+from headrace.cli.events import app as events
 from headrace.cli.session import UNREACHABLE, Session, fail
-
-SERVICES: Final = ("tracking", "registry", "orchestrator", "serving", "monitoring")
 
 app = App(name="headrace", help="Event-driven MLOps over Kafka.", version=__version__)
 topics = App(name="topics", help="Kafka topics as declared in code.")
 app.command(topics)
+app.command(events)
 
 Url = Annotated[str | None, Parameter(help="Front door; else HEADRACE_URL, else the local stack")]
 Json = Annotated[bool, Parameter(name="--json", negative=(), help="Print JSON")]

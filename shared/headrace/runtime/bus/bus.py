@@ -64,6 +64,11 @@ class Bus:
         self.consumers: list[Consumer] = []
         self.started = False
 
+    @property
+    def leading(self) -> bool:
+        """Whether this process publishes for its service."""
+        return self._relay.leading
+
     def on_commit(self, listener: Callable[[], None]) -> None:
         """Call `listener` after every commit of this process that emitted events."""
         self._listeners.append(listener)
@@ -131,6 +136,10 @@ class Bus:
         for consumer in self.consumers:
             reasons.extend(_trouble_of(consumer))
         return reasons
+
+    def wake(self) -> None:
+        """Events were committed beside `transaction`: publish them now."""
+        self._committed()
 
     def _committed(self) -> None:
         self._relay.wake()

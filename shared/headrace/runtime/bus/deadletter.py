@@ -9,6 +9,7 @@ from typing import Final
 from aiokafka import ConsumerRecord
 
 from headrace.client.records import MAX_RECORD_BYTES
+from headrace.errors import InvalidInput
 from headrace.events.envelope import JSON, format_time
 from headrace.events.topics import dead_letter_topic
 from headrace.ids import new_id
@@ -16,6 +17,8 @@ from headrace.runtime.bus.model import Outgoing
 
 _LONGEST_TEXT: Final = 2000
 _MOST_HEADERS: Final = 100
+_PLACE: Final = ("topic", "partition", "offset", "timestamp")
+_IDENTITY: Final = ("id", "source", "sequence")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,6 +72,35 @@ class Burial:
             payload=(record.value or b"")[:MAX_RECORD_BYTES],
             headers={**defaults, **kept, **reason},
         )
+
+
+def revived(letter: ConsumerRecord) -> ConsumerRecord:
+    """The record that a dead letter was made of, as far as it was kept.
+
+    Raises InvalidInput if the record is not a dead letter.
+    """
+    fields = {name: value for name, value in letter.headers if value is not None}
+    try:
+        place = {name: fields[f"dlt_original_{name}"].decode() for name in _PLACE}
+        renamed = {f"ce_{name}": fields.pop(f"dlt_original_{name}") for name in _IDENTITY}
+    except KeyError as error:
+        raise InvalidInput(f"header {error}: missing, so this is no dead letter") from error
+    own = ("dlt_", *renamed)
+    kept = {name: value for name, value in fields.items() if not name.startswith(own)}
+    headers = kept | {name: value for name, value in renamed.items() if value}
+    return ConsumerRecord(
+        topic=place["topic"],
+        partition=int(place["partition"]),
+        offset=int(place["offset"]),
+        timestamp=int(place["timestamp"]),
+        timestamp_type=0,
+        key=letter.key,
+        value=letter.value,
+        checksum=None,
+        serialized_key_size=-1,
+        serialized_value_size=-1,
+        headers=tuple(headers.items()),
+    )
 
 
 def describe(error: Exception) -> str:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from headrace.events.contracts import Contract, Data, by_model
+from headrace.events.contracts import Data, by_model
 from headrace.events.topics import Topic
 from headrace.runtime.bus import failpoints
 from headrace.runtime.bus.deadletter import Burial
 from headrace.runtime.bus.model import Caller, Event, Subscription, Tx
 from headrace.runtime.bus.ports import Database, Standing
-from headrace.runtime.bus.reading import Batch, read_batch
+from headrace.runtime.bus.reading import Batch, Wanted, read_batch
 from headrace.runtime.bus.work import Attempt, Work
 from headrace.runtime.clock import Clock
 from headrace.runtime.telemetry import Log, Metrics
@@ -104,9 +104,9 @@ class Effects:
             )
 
 
-def _wanted(subscription: Subscription) -> Mapping[bytes, Contract[Data]]:
+def _wanted(subscription: Subscription) -> Wanted:
     contracts = by_model()
     return {
-        contracts[model].type.encode(): contracts[model]
+        contracts[model].type.encode(): contracts[model].decoder()
         for model in (*subscription.handlers, *subscription.batches)
     }

@@ -28,7 +28,6 @@ class Event(Generic[DataT_co]):
 
     def __init__(
         self,
-        *,
         data: DataT_co,
         envelope: Envelope | Head,
         topic: str,

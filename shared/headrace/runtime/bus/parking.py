@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import timedelta
 from random import Random
 from typing import Final
@@ -27,14 +26,6 @@ from headrace.runtime.bus.work import DATABASE_TROUBLE
 from headrace.runtime.telemetry import Log, Metrics
 
 _LOOK_SECONDS: Final = 0.5
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Outcome:
-    """What became of the first record of a key."""
-
-    gone: bool
-    emitted: bool = False
 
 
 class Parking:
@@ -73,16 +64,20 @@ class Parking:
     async def work_due(self) -> None:
         """Try every key that is due, each as far as it goes."""
         for place, key in await self._database.due(self._group):
-            while (await self._try_first(place, key)).gone:
+            while await self._try_first(place, key):
                 pass
+        keys, records = await self._database.parked(self._group)
+        self._metrics.parked.labels(self._group).set(keys)
+        self._metrics.parked_records.labels(self._group).set(records)
 
-    async def _try_first(self, place: TopicPartition, key: bytes) -> _Outcome:
+    async def _try_first(self, place: TopicPartition, key: bytes) -> bool:
+        """Handle the first record of a key; whether it is gone."""
         burials: list[Burial] = []
         async with self._database.transaction() as ledger:
             await ledger.hold(self._group, place)
             parked = await ledger.first_parked(self._group, place, key)
             if parked is None or parked.next_try > self._effects.clock.now():
-                return _Outcome(gone=False)
+                return False
             tx = Tx(connection=ledger.connection, caller=None)
             error = await self._failure_of(parked, tx, ledger)
             gone = await self._settle(parked, error, tx, ledger, burials)
@@ -91,7 +86,7 @@ class Parking:
         self._effects.tell_buried(burials)
         if tx.outgoing:
             self._emitted()
-        return _Outcome(gone=gone, emitted=bool(tx.outgoing))
+        return gone
 
     async def _failure_of(self, parked: Parked, tx: Tx, ledger: Ledger) -> Exception | None:
         try:

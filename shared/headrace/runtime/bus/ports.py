@@ -276,6 +276,10 @@ class Database(Protocol):
         """Keys whose first parked record is to be tried now."""
         ...
 
+    async def parked(self, group: str) -> tuple[int, int]:
+        """How many keys wait, and how many records."""
+        ...
+
     def relay_session(self, told: Callable[[], None]) -> AbstractAsyncContextManager[RelaySession]:
         """A session of its own, lost within 1.5 s if this process stands still.
 

@@ -6,14 +6,15 @@ the same relay is left out, and the numbers seen now are noted beside the batch.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from aiokafka import ConsumerRecord, TopicPartition
 
 from headrace.errors import Permanent, UndecodableEvent
-from headrace.events.contracts import Contract, Data
-from headrace.events.envelope import Head, head_of, is_relay, is_relay_number
+from headrace.events.contracts import Data
+from headrace.events.envelope import Head, HeadReader, is_relay, is_relay_number
 from headrace.runtime.bus.model import Event
 from headrace.runtime.bus.ports import Identity, Standing
 
@@ -28,8 +29,7 @@ class Batch:
     records: Sequence[ConsumerRecord]
 
 
-@dataclass(frozen=True, slots=True)
-class Taken:
+class Taken(NamedTuple):
     """One record with its event; `foreign` identifies what no relay of ours numbered."""
 
     event: Event[Data]
@@ -47,17 +47,21 @@ class Reading:
     duplicates: int = 0
 
 
-Wanted = Mapping[bytes, Contract[Data]]
+Decoder = Callable[[bytes], Data]
+Wanted = Mapping[bytes, Decoder]
+"""What is handled, by `ce_type` as on the wire."""
 
 
 def read_batch(batch: Batch, standing: Standing, wanted: Wanted) -> Reading:
     """Decode a batch; types that nobody wants are passed over."""
     seen = dict(standing.seen)
     reading = Reading(seen=seen)
+    read = HeadReader().read
+    take, refuse = reading.taken.append, reading.refused.append
     numbering: dict[bytes, bool] = {}
     for record in batch.records:
         try:
-            head = head_of(record)
+            head = read(record)
             source, sequence = head.source, head.sequence
             numbered = numbering.get(source)
             if numbered is None:
@@ -67,21 +71,20 @@ def read_batch(batch: Batch, standing: Standing, wanted: Wanted) -> Reading:
                     reading.duplicates += 1
                     continue
                 seen[source] = sequence
-            contract = wanted.get(head.type)
-            if contract is not None:
-                foreign = None if numbered else identity_of(head)
-                event = _event(record, head, contract)
-                reading.taken.append(Taken(event, record, foreign))
+            decode = wanted.get(head.type)
+            if decode is not None:
+                event = _event(record, head, decode(head.data))
+                take(Taken(event, record, None if numbered else identity_of(head)))
         except UndecodableEvent as error:
-            reading.refused.append((record, error))
+            refuse((record, error))
     return reading
 
 
 def read_record(record: ConsumerRecord, wanted: Wanted) -> Event[Data] | None:
     """One record by itself, whatever was seen before. Raises UndecodableEvent."""
-    head = head_of(record)
-    contract = wanted.get(head.type)
-    return None if contract is None else _event(record, head, contract)
+    head = HeadReader().read(record)
+    decode = wanted.get(head.type)
+    return None if decode is None else _event(record, head, decode(head.data))
 
 
 def identity_of(head: Head) -> Identity:
@@ -90,11 +93,5 @@ def identity_of(head: Head) -> Identity:
     return Identity(source=envelope.source, id=envelope.id, day=envelope.time.date())
 
 
-def _event(record: ConsumerRecord, head: Head, contract: Contract[Data]) -> Event[Data]:
-    return Event(
-        data=contract.decode(head.data),
-        envelope=head,
-        topic=record.topic,
-        partition=record.partition,
-        offset=record.offset,
-    )
+def _event(record: ConsumerRecord, head: Head, data: Data) -> Event[Data]:
+    return Event(data, head, record.topic, record.partition, record.offset)

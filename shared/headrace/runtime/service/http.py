@@ -18,6 +18,7 @@ from headrace import __version__
 from headrace.errors import Conflict, HeadraceError, InvalidInput, NotFound, Refused, Transient
 from headrace.events.asyncapi import document
 from headrace.runtime.bus import Tail
+from headrace.runtime.service import bus_routes
 from headrace.runtime.service.model import Check, Resources, Service
 from headrace.runtime.settings import PlainSettings
 
@@ -47,6 +48,8 @@ def application(
     for kind, handler in service.errors.items():
         app.add_exception_handler(kind, handler)
     _add_operations(app, service, resources, tails)
+    if resources.maybe_pool is not None:
+        app.include_router(bus_routes.router(service.name, resources))
     for router in service.routes(resources) if service.routes else ():
         if isinstance(router, APIRouter):
             app.include_router(router)

@@ -12,7 +12,7 @@ from aiokafka import TopicPartition
 
 from headrace.runtime import db
 from headrace.runtime.bus.ports import Standing
-from headrace.runtime.bus.postgres import inbox, relaying
+from headrace.runtime.bus.postgres import inbox, parked, relaying
 from headrace.runtime.bus.postgres.ledger import PostgresLedger
 from headrace.runtime.bus.postgres.relaying import PostgresRelaySession
 
@@ -79,6 +79,10 @@ class Postgres:
             group,
         )
         return [(TopicPartition(row["topic"], row["part"]), row["key"]) for row in rows]
+
+    async def parked(self, group: str) -> tuple[int, int]:
+        """Counted in the table."""
+        return await parked.totals(self._pool, group)
 
     def relay_session(
         self, told: Callable[[], None]

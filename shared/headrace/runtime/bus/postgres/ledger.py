@@ -27,7 +27,7 @@ with moved as (
 select parked from moved
 """
 
-_COLUMNS = (
+PARKED_COLUMNS = (
     "grp, topic, part, kafka_offset, key, value, headers, stamped_at, attempts, error,"
     " parked_at, next_try"
 )
@@ -78,7 +78,7 @@ class PostgresLedger:
     async def park(self, group: str, records: Sequence[Parked]) -> None:
         """Add records of one partition, and count them with it."""
         await self.connection.executemany(
-            f"insert into parked ({_COLUMNS})"  # noqa: S608 - columns are ours
+            f"insert into parked ({PARKED_COLUMNS})"  # noqa: S608 - columns are ours
             " values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
             [_row(group, parked) for parked in records],
         )
@@ -87,7 +87,7 @@ class PostgresLedger:
     async def first_parked(self, group: str, place: TopicPartition, key: bytes) -> Parked | None:
         """The lowest offset of the key."""
         row = await self.connection.fetchrow(
-            f"select {_COLUMNS} from parked where grp=$1 and topic=$2 and part=$3 and key=$4"  # noqa: S608
+            f"select {PARKED_COLUMNS} from parked where grp=$1 and topic=$2 and part=$3 and key=$4"  # noqa: S608
             " order by kafka_offset limit 1",
             group,
             *place,

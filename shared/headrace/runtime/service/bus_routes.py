@@ -1,0 +1,93 @@
+"""What a person can do about a service's records in trouble, over HTTP."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any, cast
+
+from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict, Field
+
+from headrace.runtime.bus.postgres import Postgres
+from headrace.runtime.bus.recovery import DeadLetter, Recovery
+from headrace.runtime.service.model import Resources
+from headrace.runtime.settings import PlainSettings, ServiceSettings
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    group: str = Field(min_length=1, max_length=250)
+    topic: str = Field(min_length=1, max_length=250)
+
+
+class ParkedRecord(_Body):
+    """The first record of a parked key, by its place in the log."""
+
+    partition: int = Field(ge=0)
+    offset: int = Field(ge=0)
+
+
+class SkippedRecord(ParkedRecord):
+    """A parked record that somebody gives up."""
+
+    by: str = Field(min_length=1, max_length=250)
+
+
+class Redrive(_Body):
+    """Dead letters to be handled again; without an offset all of them."""
+
+    offset: int | None = Field(default=None, ge=0)
+    by: str = Field(min_length=1, max_length=250)
+
+
+def router(service: str, resources: Resources[PlainSettings]) -> APIRouter:
+    """`/api/<service>/v1/bus`: parked records and dead letters."""
+    recovery = _recovery(service, resources)
+    made = APIRouter(prefix=f"/api/{service}/v1/bus", tags=["bus"])
+
+    @made.get("/parked")
+    async def parked() -> dict[str, Any]:
+        return {"parked": [asdict(key) for key in await recovery.parked()]}
+
+    @made.post("/parked/retry")
+    async def retry(which: ParkedRecord) -> dict[str, Any]:
+        await recovery.retry(**which.model_dump())
+        return {"retried": 1}
+
+    @made.post("/parked/skip")
+    async def skip(which: SkippedRecord) -> dict[str, Any]:
+        await recovery.skip(**which.model_dump())
+        resources.bus.wake()
+        return {"skipped": 1}
+
+    @made.get("/dead-letters")
+    async def dead_letters(group: str, topic: str) -> dict[str, Any]:
+        found = await recovery.dead_letters(group=group, topic=topic)
+        return {"dead_letters": [_shown(letter) for letter in found]}
+
+    @made.post("/dead-letters/redrive")
+    async def redrive(which: Redrive) -> dict[str, Any]:
+        return {"redriven": await recovery.redrive(**which.model_dump())}
+
+    return made
+
+
+def _recovery(service: str, resources: Resources[PlainSettings]) -> Recovery:
+    settings = cast("ServiceSettings", resources.settings)
+    url = settings.database_url.get_secret_value()
+    database = Postgres(pool=resources.pool, url=url, service=service)
+    return Recovery(service=service, kafka=settings.kafka, pool=resources.pool, database=database)
+
+
+def _shown(letter: DeadLetter) -> dict[str, Any]:
+    names = ("original_topic", "original_partition", "original_offset", "original_id")
+    reasons = ("error_type", "error_message", "attempts", "first_failed_at")
+    record = letter.record
+    return {
+        "offset": letter.offset,
+        "key": (record.key or b"").decode(errors="replace"),
+        "type": letter.header("ce_type"),
+        "value": (record.value or b"").decode(errors="replace")[:2000],
+        **{name: letter.header(f"dlt_{name}") for name in (*names, *reasons)},
+    }
