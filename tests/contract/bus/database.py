@@ -133,6 +133,7 @@ class DatabaseContract:
             assert await advance(ledger, 0, 5) == 0
             await ledger.park(GROUP, records)
             assert set(await ledger.parked_keys(GROUP, PLACE)) == {b"k", b"other"}
+        assert await database.parked(GROUP) == (2, 3)
         async with database.transaction() as ledger:
             assert await advance(ledger, 5, 6) == 3
             first = await ledger.first_parked(GROUP, PLACE, b"k")

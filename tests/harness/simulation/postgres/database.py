@@ -20,6 +20,7 @@ from tests.harness.simulation.process import here
 IDLE_SECONDS: Final = 1.2
 _KEPT_DAYS: Final = 8
 _MOST_COUNTED: Final = 100_000
+_MOST_DUE: Final = 100
 
 
 class SimulatedDatabase:
@@ -63,10 +64,19 @@ class SimulatedDatabase:
             for (owner, place, key, _), parked in tx.scan(self._schema.parked):
                 if owner == group:
                     first.setdefault((place, key), parked.next_try)
-            return [where for where, next_try in first.items() if next_try <= now]
+            due = [where for where, next_try in first.items() if next_try <= now]
+            return sorted(due, key=first.__getitem__)[:_MOST_DUE]
 
         async with self._statement() as connection:
             return await connection.run(find)
+
+    async def parked(self, group: str) -> tuple[int, int]:
+        def count(tx: Transaction) -> tuple[int, int]:
+            waiting = [where for where, _ in tx.scan(self._schema.parked) if where[0] == group]
+            return len({where[1:3] for where in waiting}), len(waiting)
+
+        async with self._statement() as connection:
+            return await connection.run(count)
 
     @asynccontextmanager
     async def relay_session(
