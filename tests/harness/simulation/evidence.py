@@ -40,6 +40,8 @@ class Evidence:
     def unrest(self) -> list[str]:
         """What is not finished yet; empty when the bus has come to rest."""
         found = []
+        if self._world.cluster.late:
+            found.append("late batches")
         for service in SERVICES:
             schema = self._world.server.schema(service)
             if schema.outbox.rows:

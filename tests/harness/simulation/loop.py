@@ -113,30 +113,27 @@ class VirtualLoop(asyncio.BaseEventLoop):
         return _Task(coroutine, loop=loop, number=next(self._numbers), **options)
 
     def _run_once(self) -> None:
-        if not self._ready:
+        ready, scheduled = self._ready, self._scheduled
+        if not ready:
             self._jump()
-        scheduled = self._scheduled
         while scheduled and scheduled[0].when() <= self._now:
-            self._ready.append(heapq.heappop(scheduled))
-        for _ in range(len(self._ready)):
-            handle = self._ready.popleft()
-            if not handle.cancelled():
-                self._run_one(handle)
-
-    def _run_one(self, handle: asyncio.Handle) -> None:
-        host = handle._context.get(HOST)  # type: ignore[attr-defined]
-        if host is not None:
-            if not host.alive:
-                return
-            if host.frozen:
-                host.keep_back(handle)
-                return
-            if not host.step():
-                return
-        self.steps += 1
+            ready.append(heapq.heappop(scheduled))
+        for _ in range(len(ready)):
+            handle = ready.popleft()
+            if not handle.cancelled() and self._may_run(handle):
+                self.steps += 1
+                handle._run()
         if self.steps > self._max_steps:
             raise Endless(f"more than {self._max_steps} steps; at {self._now:.1f} s")
-        handle._run()
+
+    def _may_run(self, handle: asyncio.Handle) -> bool:
+        host = handle._context.get(HOST)  # type: ignore[attr-defined]
+        if host is None:
+            return True
+        if host.frozen and host.alive:
+            host.keep_back(handle)
+            return False
+        return bool(host.alive and host.step())
 
     def _jump(self) -> None:
         scheduled = self._scheduled

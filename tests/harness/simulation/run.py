@@ -18,8 +18,6 @@ from tests.harness.simulation.world import Instance, World
 
 _FAULT_SECONDS: Final = 8.0
 _REST_SECONDS: Final = 300.0
-_LATE_SECONDS: Final = 4.0
-"""After this long no batch is on its way any more."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,8 +81,6 @@ class _Run:
             group.create_task(faults.run(seconds=_FAULT_SECONDS, faults=count))
         if not await self._rests():
             return [f"no rest after {_REST_SECONDS} s: {'; '.join(self._evidence.unrest())}"]
-        await asyncio.sleep(_LATE_SECONDS)
-        await self._rests()
         return self._evidence.violations(self._clients)
 
     def _drawn_clients(self) -> Iterator[Coroutine[None, None, None]]:

@@ -21,6 +21,7 @@ class Cluster:
     def __init__(self, network: Network, topics: Sequence[Topic], *, gaps: float = 0.0) -> None:
         self.network = network
         self.up = True
+        self.late = 0
         self.groups: dict[str, Group] = {}
         self._gaps = gaps
         self._logs = {
@@ -81,10 +82,12 @@ class Cluster:
         """A request that its sender gave up arrives after all, perhaps after its repetition."""
 
         def arrive() -> None:
+            self.late -= 1
             if self.up:
                 self.network.trace(f"late batch at {place.topic}/{place.partition}")
                 self.append(place, drafts)
 
+        self.late += 1
         self.network.loop.call_outside(self.network.random.uniform(0.0, 3.0), arrive)
 
     def records(self, topic: str) -> Iterator[ConsumerRecord]:
