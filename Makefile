@@ -67,6 +67,10 @@ bench: $(READY) ## Measure every figure of the README
 bench-drift: $(READY) ## Count the shipped drift detectors' alarms on drift-free years
 	@$(PY) -m tests.bench.drift
 
+.PHONY: bench-bus
+bench-bus: $(READY) ## Measure the bus beside FastStream's defaults, durable writes on
+	@$(PY) -m tests.bench.bus
+
 .PHONY: proto
 proto: $(READY) ## Generate the protobuf stubs from proto/
 	@$(PY) proto/generate.py

@@ -18,6 +18,12 @@ INHERITED = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TMPDIR", "TZ"
 # One thread each: numeric libraries that start one per core fight over two cores.
 THREADS = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 PIPELINES = "examples.flights.pipeline"
+# The front door asks four times a second and takes one failure for an answer.
+DRAIN_SECONDS = "1"
+# Draining, the bus, requests in hand and background work each have their own bound below this.
+STOP_SECONDS = 30.0
+# Where traces go is for the machine to say, once for all processes.
+TELEMETRY_PREFIX = "OTEL_"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +55,11 @@ class ServiceProcess:
 
 
 def _common(context: Context) -> dict[str, str]:
-    return {"HTTP_HOST": "127.0.0.1", "LOG_LEVEL": context.options.log_level}
+    return {
+        "HTTP_HOST": "127.0.0.1",
+        "LOG_LEVEL": context.options.log_level,
+        "DRAIN_SECONDS": DRAIN_SECONDS,
+    }
 
 
 def _listening(name: str) -> Variables:
@@ -155,6 +165,10 @@ def base_environment(stack_id_variable: Mapping[str, str]) -> dict[str, str]:
     return inherited | dict(stack_id_variable)
 
 
+def _telemetry() -> dict[str, str]:
+    return {name: os.environ[name] for name in os.environ if name.startswith(TELEMETRY_PREFIX)}
+
+
 def service_spec(name: str, context: Context, base: Mapping[str, str]) -> ProcessSpec:
     """One of the platform's processes."""
     process = PROCESSES[name]
@@ -162,7 +176,8 @@ def service_spec(name: str, context: Context, base: Mapping[str, str]) -> Proces
     return ProcessSpec(
         name=name,
         argv=(sys.executable, "-m", process.module, *process.arguments),
-        env={**base, **THREADS, **python, **own_environment(name, context)},
+        env={**base, **THREADS, **python, **_telemetry(), **own_environment(name, context)},
         cwd=CHECKOUT,
+        stop_seconds=STOP_SECONDS,
         ready=lambda: answers(context.ports[name], "/readyz"),
     )

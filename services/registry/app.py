@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import Final
 
 import httpx
 from fastapi import APIRouter
@@ -17,10 +18,17 @@ from services.registry.api.context import Context
 from services.registry.api.sources import Sources
 from services.registry.settings import Settings
 
+_CONNECT_RETRIES: Final = 5
+
 
 def build(settings: Settings) -> Service[Settings]:
     """The registry with its routes and consumers."""
-    tracking = httpx.AsyncClient(base_url=settings.tracking_url, timeout=10)
+    # Refused connections are tried again for some seconds: tracking may be restarting.
+    tracking = httpx.AsyncClient(
+        base_url=settings.tracking_url,
+        timeout=10,
+        transport=httpx.AsyncHTTPTransport(retries=_CONNECT_RETRIES),
+    )
 
     def routes(resources: Resources[Settings]) -> Sequence[APIRouter]:
         sources = Sources(

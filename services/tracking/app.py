@@ -14,6 +14,8 @@ def build(settings: Settings) -> Service[Settings]:
     return Service(
         name="tracking",
         settings=settings,
+        # `/version` is MLflow's own: clients read the version of its API there.
+        version_path="/api/tracking/v1/version",
         migrations="services.tracking.migrations",
         routes=lambda resources: [api.router(resources)],
         subscriptions=_subscriptions,

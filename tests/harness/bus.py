@@ -18,6 +18,7 @@ from headrace.runtime.bus.kafka import Kafka
 from headrace.runtime.bus.pipeline import Pipeline
 from headrace.runtime.bus.postgres import Postgres
 from headrace.runtime.telemetry import Metrics, configure_logs
+from headrace.runtime.tracing import SilentTracer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,7 +131,7 @@ async def publish_again(*, pool: asyncpg.Pool, url: str, kafka: str, times: int)
         batch = await session.turn([], limit=1000)
         assert batch is not None
         for _ in range(times):
-            pipeline = Pipeline(sender=sender, source=source)
+            pipeline = Pipeline(sender=sender, source=source, tracer=SilentTracer())
             await pipeline.begin(batch)
             await pipeline.wait(seconds=10)
             assert pipeline.take_finished() == [batch]

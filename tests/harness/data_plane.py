@@ -43,7 +43,7 @@ class DataPlane:
             reign = Reign(model=model, deployment=1) if model is not None else None
             entries[name] = Entry(champion=reign, versions=versions)
         self.serving.table = Table(entries=entries)
-        self.serving.ready = True
+        self.serving.loaded = True
 
     @contextmanager
     def listening(self, kind: Kind, *, max_message_bytes: int = 2**26) -> Iterator[Front]:

@@ -34,6 +34,7 @@ def build(settings: WorkerSettings) -> Service[WorkerSettings]:
         settings=settings,
         background=lambda resources: [supervisor(resources).run],
         checks=lambda resources: [lambda: unready(resources)],
+        on_stop=lambda resources: supervisor(resources).retire(),
         database=False,
     )
 

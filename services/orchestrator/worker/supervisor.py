@@ -29,6 +29,7 @@ class Supervisor:
     log: Log
     registered: asyncio.Event = field(default_factory=asyncio.Event)
     _running: dict[int, Attempt] = field(default_factory=dict)
+    _retiring: bool = False
 
     async def run(self) -> None:
         """Until cancelled; steps that run then are given back to the orchestrator.
@@ -47,6 +48,10 @@ class Supervisor:
         finally:
             await self._release_all()
 
+    async def retire(self) -> None:
+        """Claim nothing more; what runs goes on until `run` is cancelled."""
+        self._retiring = True
+
     async def _register(self) -> None:
         await self.around.nursery.loaded.wait()
         hello = self._hello()
@@ -64,7 +69,7 @@ class Supervisor:
         )
 
     async def _slot(self) -> None:
-        while True:
+        while not self._retiring:
             # Nothing is claimed that could not be started at once.
             await self.around.nursery.ready.wait()
             assignment = await self._claim()

@@ -39,6 +39,7 @@ def build(settings: Settings) -> Service[Settings]:
         routes=lambda _: [worker.router()],
         background=lambda resources: [lambda: worker.run(resources)],
         checks=lambda _: [worker.trouble],
+        on_stop=lambda _: worker.retire(),
     )
 
 
@@ -65,20 +66,30 @@ class Worker:
             asyncio.create_task(parts.control.run(), name="control-link"),
             asyncio.create_task(parts.log.run(parts.predictions), name="log-link"),
         ]
+        applied = asyncio.create_task(parts.control.applied.wait(), name="applied")
+        try:
+            # Until then a champion would be called unknown, which no client tries again.
+            await _one_of(applied, *links)
+            await self._answer(parts, links, resources)
+        finally:
+            await _cancel([applied, *links])
+
+    async def _answer(
+        self, parts: _Parts, links: Sequence[asyncio.Task[None]], resources: Resources[Settings]
+    ) -> None:
         async with _answering(parts.front):
             self._parts = parts
             resources.log.info("answering", port=parts.front.port, front=resources.settings.front)
             try:
-                await asyncio.wait(links, return_when=asyncio.FIRST_COMPLETED)
-                for link in links:
-                    if link.done():
-                        link.result()
+                await _one_of(*links)
             except asyncio.CancelledError:
                 await asyncio.to_thread(parts.front.stop, _GRACE_SECONDS)
                 await parts.log.flush(parts.predictions, seconds=_FLUSH_SECONDS)
                 raise
-            finally:
-                await _cancel(links)
+
+    async def retire(self) -> None:
+        """Say NOT_SERVING from now on; whoever calls all the same is still answered."""
+        self._serving.retiring = True
 
     async def trouble(self) -> str | None:
         """Why this worker is not ready."""
@@ -164,7 +175,14 @@ async def _answering(front: Front) -> AsyncIterator[None]:
         await asyncio.to_thread(front.stop, 0)
 
 
-async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
+async def _one_of(*tasks: asyncio.Task[Any]) -> None:
+    """Until one of them ends; raises what it ended with."""
+    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in done:
+        task.result()
+
+
+async def _cancel(tasks: Sequence[asyncio.Task[Any]]) -> None:
     for task in tasks:
         task.cancel()
     with contextlib.suppress(BaseExceptionGroup):

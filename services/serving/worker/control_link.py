@@ -68,6 +68,8 @@ class ControlLink:
         self._changed = asyncio.Event()
         self._outcome = Outcome(table=serving.table, loaded={})
         self._revision = 0
+        self.applied = asyncio.Event()
+        """Set once the first assignment is: from then on the table says what is served."""
 
     def status_changed(self) -> None:
         """Send the status soon; from any thread."""
@@ -132,12 +134,13 @@ class ControlLink:
         self._serving.table = outcome.table
         wanted = {(model.name, model.champion) for model in assignment.models}
         if not wanted & set(outcome.failures):
-            self._serving.ready = True
+            self._serving.loaded = True
         for (model, version), reason in outcome.failures.items():
             self._log.error("model_not_loaded", model=model, version=version, reason=reason)
         for name, entry in outcome.table.entries.items():
             if entry.champion is not None:
                 self._meters.champion(name, entry.champion.model.version)
+        self.applied.set()
 
     def status(self) -> Status:
         """What this worker looks like now."""

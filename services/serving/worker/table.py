@@ -101,5 +101,12 @@ class Serving:
 
     def __init__(self) -> None:
         self.table = Table()
-        self.ready = False
+        self.loaded = False
         """Whether the champions that the control process named are loaded."""
+        self.retiring = False
+        """Whether the process is asked to stop: it still answers, but wants no new clients."""
+
+    @property
+    def ready(self) -> bool:
+        """What the health protocols say of this worker."""
+        return self.loaded and not self.retiring

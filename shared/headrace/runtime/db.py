@@ -8,8 +8,10 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Iterator
+from functools import cache
 from importlib import resources
-from typing import Final
+from typing import Any, Final
+from weakref import WeakSet
 
 import asyncpg
 import orjson
@@ -19,24 +21,58 @@ from headrace.errors import Permanent
 Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
 _NUMBERED: Final = re.compile(r"^(\d{4})_[a-z0-9_]+\.sql$")
 BUS_MIGRATIONS: Final = "headrace.runtime.bus.migrations"
+_CONNECT_SECONDS: Final = 3.0
+_ACQUIRE_SECONDS: Final = 4.0
+_COMMAND_SECONDS: Final = 60.0
 
 
-async def open_pool(url: str, *, schema: str, size: int = 10) -> asyncpg.Pool:
+class BoundedPool(asyncpg.Pool):
+    """A pool whose users wait a bounded time, also for a server that does not answer."""
+
+    def __init__(self, url: str, *, schema: str, size: int) -> None:
+        self._live: WeakSet[asyncpg.Connection] = WeakSet()
+        super().__init__(
+            url,
+            # No floor: asyncpg would log a traceback at each vain try to restore it.
+            min_size=0,
+            max_size=size,
+            max_queries=50_000,
+            max_inactive_connection_lifetime=300,
+            loop=None,
+            connection_class=asyncpg.Connection,
+            record_class=asyncpg.Record,
+            init=self._prepare,
+            server_settings={"search_path": schema, "application_name": f"headrace-{schema}"},
+            timeout=_CONNECT_SECONDS,
+            command_timeout=_COMMAND_SECONDS,
+        )
+
+    def acquire(self, *, timeout: float | None = None) -> Any:
+        """A connection. Raises TimeoutError when none is free in time."""
+        return super().acquire(timeout=_ACQUIRE_SECONDS if timeout is None else timeout)
+
+    def drop_connections(self) -> None:
+        """Break all connections: who waits for an answer gets an error, new ones are made."""
+        for connection in list(self._live):
+            connection.terminate()
+
+    async def _prepare(self, connection: asyncpg.Connection) -> None:
+        self._live.add(connection)
+        await _speak_json(connection)
+
+
+async def open_pool(url: str, *, schema: str, size: int = 10) -> BoundedPool:
     """A pool whose connections see `schema` first and speak JSON as Python objects."""
-    return await asyncpg.create_pool(
-        url,
-        min_size=1,
-        max_size=size,
-        server_settings={"search_path": schema, "application_name": f"headrace-{schema}"},
-        init=_speak_json,
-        command_timeout=60,
-    )
+    pool = BoundedPool(url, schema=schema, size=size)
+    await pool
+    return pool
 
 
 async def connect(url: str, *, schema: str, **server_settings: str) -> asyncpg.Connection:
     """One connection outside the pool, for sessions that hold a lock."""
     connection: asyncpg.Connection = await asyncpg.connect(
         url,
+        timeout=_CONNECT_SECONDS,
         server_settings={
             "search_path": schema,
             "application_name": f"headrace-{schema}-session",
@@ -66,6 +102,31 @@ async def migrate(pool: asyncpg.Pool, *, schema: str, packages: tuple[str, ...])
         finally:
             await connection.execute("select pg_advisory_unlock(hashtext($1))", f"migrate:{schema}")
     return applied
+
+
+async def schema_trouble(connection: Connection, *, packages: tuple[str, ...]) -> list[str]:
+    """How the database's migrations differ from those that this version of the code has."""
+    rows = await connection.fetch(
+        "select package, file from migration where package = any($1)", list(packages)
+    )
+    applied = {(row["package"], row["file"]) for row in rows}
+    shipped = {(package, name) for package in packages for name in migration_names(package)}
+    return [
+        *(
+            f"schema: the database has {package}/{name}, which this version does not know"
+            for package, name in sorted(applied - shipped)
+        ),
+        *(
+            f"schema: {package}/{name} is not applied to the database"
+            for package, name in sorted(shipped - applied)
+        ),
+    ]
+
+
+@cache
+def migration_names(package: str) -> tuple[str, ...]:
+    """The numbered files of a package, in order."""
+    return tuple(name for name, _ in _numbered_files(package))
 
 
 async def wait_until_up(url: str, *, seconds: float = 30.0) -> None:

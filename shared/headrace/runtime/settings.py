@@ -25,6 +25,12 @@ class PlainSettings(BaseSettings):
     http_host: str = "127.0.0.1"
     http_port: int = Field(ge=0, le=65535)
     log_level: str = "info"
+    drain_seconds: float = Field(
+        default=0.0,
+        ge=0,
+        le=60,
+        description="How long a stopping process goes on answering, for the front door to notice",
+    )
     allow_remote: bool = Field(
         default=False,
         description="Listen beyond loopback without authentication: only inside a closed network",

@@ -3,12 +3,63 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
+from collections.abc import Mapping
+from contextvars import ContextVar, Token
+from typing import Any, Final, Protocol
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 Log = structlog.stdlib.BoundLogger
+
+_SECRET_NAME: Final = re.compile(
+    r"passw|secret|authorization|credential|api_?key|(^|_)token$", re.IGNORECASE
+)
+_URL_PASSWORD: Final = re.compile(r"(\w://[^\s:/@]*:)[^\s/@]+@")
+_HIDDEN: Final = "**********"
+
+
+class Cause(Protocol):
+    """What work is done for; `Caller` is one."""
+
+    @property
+    def correlation_id(self) -> str: ...
+
+    @property
+    def causation_id(self) -> str | None: ...
+
+    @property
+    def traceparent(self) -> str | None: ...
+
+
+_cause: ContextVar[Cause | None] = ContextVar("cause", default=None)
+
+
+class LogContext:
+    """Inside the block every log line, also a library's, names what it was written for.
+
+    Costs half a microsecond: the fields are taken from the cause only when a line is written.
+    """
+
+    __slots__ = ("_cause", "_token")
+
+    def __init__(self, cause: Cause | None) -> None:
+        self._cause = cause
+        self._token: Token[Cause | None] | None = None
+
+    def __enter__(self) -> None:
+        self._token = _cause.set(self._cause)
+
+    def __exit__(self, *error: object) -> None:
+        if self._token is not None:
+            _cause.reset(self._token)
+
+
+def set_log_context(cause: Cause) -> None:
+    """The same for the rest of the running task."""
+    _cause.set(cause)
 
 
 def configure_logs(*, service: str, level: str) -> Log:
@@ -16,9 +67,11 @@ def configure_logs(*, service: str, level: str) -> Log:
     number = logging.getLevelNamesMapping()[level.upper()]
     shared: list[structlog.types.Processor] = [
         structlog.contextvars.merge_contextvars,
+        _name_cause,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
+        hide_secrets,
     ]
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -40,6 +93,39 @@ def configure_logs(*, service: str, level: str) -> Log:
     logging.getLogger("headrace").setLevel(number)
     log: Log = structlog.stdlib.get_logger("headrace").bind(service=service)
     return log
+
+
+def _name_cause(
+    logger: object, method: str, event: structlog.types.EventDict
+) -> structlog.types.EventDict:
+    _ = logger, method
+    cause = _cause.get()
+    if cause is None:
+        return event
+    event.setdefault("correlation_id", cause.correlation_id)
+    if cause.causation_id:
+        event.setdefault("causation_id", cause.causation_id)
+    if cause.traceparent:
+        event.setdefault("trace_id", cause.traceparent[3:35])
+    return event
+
+
+def hide_secrets(
+    logger: object, method: str, event: structlog.types.EventDict
+) -> structlog.types.EventDict:
+    """Neither the values of secret fields nor the passwords of URLs are written."""
+    _ = logger, method
+    return {name: _shown(name, value) for name, value in event.items()}
+
+
+def _shown(name: str, value: Any) -> Any:
+    if _SECRET_NAME.search(name):
+        return _HIDDEN
+    if isinstance(value, Mapping):
+        return {key: _shown(str(key), inner) for key, inner in value.items()}
+    if isinstance(value, str) and "://" in value:
+        return _URL_PASSWORD.sub(rf"\1{_HIDDEN}@", value)
+    return value
 
 
 class Metrics:

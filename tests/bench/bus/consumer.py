@@ -26,6 +26,7 @@ TABLE = (
     "create table if not exists step_effect (effect bigint generated always as identity,"
     " run_id text, step text, state text, attempt int, seconds float8, changed_at timestamptz)"
 )
+PEER_TABLE = TABLE.replace("step_effect", "peer_effect")
 
 
 async def on_steps(events: Sequence[Event[StepChanged]], tx: Tx) -> None:

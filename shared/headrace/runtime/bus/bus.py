@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from random import Random
-from typing import Final
+from typing import Any, Final
 
 import asyncpg
 
@@ -19,6 +19,7 @@ from headrace.runtime.bus.postgres import Postgres
 from headrace.runtime.bus.relay import Relay
 from headrace.runtime.clock import Clock, SystemClock
 from headrace.runtime.telemetry import Log, Metrics
+from headrace.runtime.tracing import SilentTracer, Tracer
 
 _OFFSET_SECONDS: Final = 5.0
 _TIDY_SECONDS: Final = 3600.0
@@ -42,6 +43,7 @@ class Bus:
         random: Random,
         metrics: Metrics,
         log: Log,
+        tracer: Tracer | None = None,
     ) -> None:
         self._instance = instance
         self._broker = broker
@@ -50,17 +52,21 @@ class Bus:
         self._random = random
         self._metrics = metrics
         self._log = log
+        self._tracer = tracer or SilentTracer()
         self._relay = Relay(
             service=service,
             database=database,
             broker=broker,
             clock=clock,
             metrics=metrics,
+            tracer=self._tracer,
             log=log,
         )
         self._listeners: list[Callable[[], None]] = []
         self._untold = asyncio.Event()
         self._stop = asyncio.Event()
+        self._ended = asyncio.Event()
+        self._ended.set()
         self.consumers: list[Consumer] = []
         self.started = False
 
@@ -84,6 +90,7 @@ class Bus:
                 clock=self._clock,
                 random=self._random,
                 metrics=self._metrics,
+                tracer=self._tracer,
                 log=self._log,
                 emitted=self._committed,
             )
@@ -104,15 +111,15 @@ class Bus:
     async def run(self) -> None:
         """Relay and consume until `stop`, or until cancelled, which rolls back what is in hand."""
         relay = asyncio.create_task(self._relay.run(), name="relay")
-        helping = [
+        helping: list[asyncio.Task[Any]] = [
+            asyncio.create_task(self._stop.wait(), name="stop"),
+            asyncio.create_task(self._consume(), name="consumers"),
             asyncio.create_task(self._tell_the_leader(), name="tell the leader"),
             asyncio.create_task(self._tidy(), name="tidy"),
         ]
+        self._ended.clear()
         try:
-            consuming = asyncio.create_task(self._consume(), name="consumers")
-            helping.append(consuming)
-            stopping = asyncio.create_task(self._stop.wait(), name="stop")
-            await _first_of(relay, stopping, *helping)
+            await _first_of([relay, *helping])
             await asyncio.gather(*(consumer.stop() for consumer in self.consumers))
             self._relay.finish()
             await asyncio.wait({relay}, timeout=_DRAIN_SECONDS)
@@ -121,10 +128,12 @@ class Bus:
             with contextlib.suppress(*BACKEND_TROUBLE, asyncio.CancelledError):
                 async with asyncio.timeout(_DRAIN_SECONDS):
                     await self._broker.stop()
+            self._ended.set()
 
     async def stop(self) -> None:
-        """Have `run` finish what is in hand, publish what is in the outbox, and return."""
+        """Finish what is in hand and publish what is in the outbox; `run` has returned then."""
         self._stop.set()
+        await self._ended.wait()
 
     def trouble(self) -> list[str]:
         """Why this bus is not ready; empty when it is."""
@@ -202,6 +211,7 @@ def open_bus(
     pool: asyncpg.Pool,
     metrics: Metrics,
     log: Log,
+    tracer: Tracer | None = None,
 ) -> Bus:
     """The bus of a service over its Kafka and its PostgreSQL."""
     return Bus(
@@ -213,6 +223,7 @@ def open_bus(
         random=Random(),  # noqa: S311 - back-off, not secrets
         metrics=metrics,
         log=log,
+        tracer=tracer,
     )
 
 
@@ -228,14 +239,14 @@ def _trouble_of(consumer: Consumer) -> list[str]:
     return reasons
 
 
-async def _first_of(*tasks: asyncio.Task[object] | asyncio.Task[None]) -> None:
+async def _first_of(tasks: Sequence[asyncio.Task[Any]]) -> None:
     """Return when one of them ends. Raises what it raised."""
     done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     for task in done:
         task.result()
 
 
-async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
+async def _cancel(tasks: Sequence[asyncio.Task[Any]]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

@@ -26,6 +26,7 @@ from headrace.runtime.bus.parking import Parking
 from headrace.runtime.bus.ports import BACKEND_TROUBLE, Broker, Database
 from headrace.runtime.clock import Clock
 from headrace.runtime.telemetry import Log, Metrics
+from headrace.runtime.tracing import Tracer
 
 _LOOK_SECONDS: Final = 0.2
 _REVOKE_SECONDS: Final = 1.0
@@ -46,11 +47,12 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
         clock: Clock,
         random: Random,
         metrics: Metrics,
+        tracer: Tracer,
         log: Log,
         emitted: Callable[[], None],
     ) -> None:
         self.group = subscription.group
-        topics = GROUPS[subscription.group]
+        self._topics = topics = GROUPS[subscription.group]
         effects = Effects(
             subscription=subscription,
             topics=topics,
@@ -75,6 +77,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
             slots=asyncio.Semaphore(_TRANSACTIONS),
             random=random,
             metrics=metrics,
+            tracer=tracer,
             log=log.bind(group=subscription.group),
             emitted=emitted,
         )
@@ -154,10 +157,20 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
                 name = f"{self.group} {place.topic} {place.partition}"
                 self._lanes[lane] = asyncio.create_task(lane.run(), name=name)
         self._looked_at = asyncio.get_running_loop().time()
+        self._measure(self._looked_at)
         paused = sorted(lane.place for lane in self._lanes if lane.paused)
-        self._around.metrics.paused.labels(self.group).set(len(paused))
         if paused:
             await self._stay_a_member(paused)
+
+    def _measure(self, now: float) -> None:
+        metrics, since_epoch = self._around.metrics, self._around.effects.clock.now().timestamp()
+        for topic in self._topics:
+            lanes = [lane for lane in self._lanes if lane.place.topic == topic.name]
+            behind = max((lane.seconds_behind(since_epoch) for lane in lanes), default=0.0)
+            metrics.lag.labels(self.group, topic.name).set(sum(lane.behind for lane in lanes))
+            metrics.lag_seconds.labels(self.group, topic.name).set(behind)
+        metrics.paused.labels(self.group).set(sum(lane.paused for lane in self._lanes))
+        metrics.last_poll_age.labels(self.group).set(now - (self.last_poll or now))
 
     async def _stay_a_member(self, paused: list[TopicPartition]) -> None:
         """A member that asks for nothing is thrown out; paused partitions give nothing."""

@@ -14,7 +14,7 @@ from headrace.runtime.bus.ports import Database, Standing
 from headrace.runtime.bus.reading import Batch, Wanted, read_batch
 from headrace.runtime.bus.work import Attempt, Work
 from headrace.runtime.clock import Clock
-from headrace.runtime.telemetry import Log, Metrics
+from headrace.runtime.telemetry import Log, LogContext, Metrics
 
 
 class Fenced(Exception):
@@ -83,7 +83,8 @@ class Effects:
         handler = self.subscription.handlers[kind]
         for event in events:
             tx.caller = Caller.by(event)
-            await handler(event, tx)
+            with LogContext(tx.caller):
+                await handler(event, tx)
 
     def keeps_order(self, topic: str) -> bool:
         """Whether the events of a key wait for one that fails."""

@@ -11,12 +11,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Final
 
-from aiokafka import TopicPartition
+from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.errors import IllegalStateError, KafkaError, OffsetOutOfRangeError
 
 from headrace.errors import Permanent
@@ -28,6 +28,7 @@ from headrace.runtime.bus.ports import BACKEND_TROUBLE, Database, Reader, Standi
 from headrace.runtime.bus.reading import Batch
 from headrace.runtime.bus.work import Attempt
 from headrace.runtime.telemetry import Log, Metrics
+from headrace.runtime.tracing import Tracer
 
 _ALARM_SECONDS: Final = 5.0
 
@@ -42,6 +43,7 @@ class Surroundings:
     slots: asyncio.Semaphore
     random: Random
     metrics: Metrics
+    tracer: Tracer
     log: Log
     emitted: Callable[[], None]
 
@@ -54,15 +56,21 @@ class Lane:
         self.last_poll = asyncio.get_running_loop().time()
         self.out_of_log: str | None = None
         self.paused = False
+        self.behind = 0
         self.standing: Standing | None = None
         self._reader = reader
         self._around = around
         self._group = around.effects.group
         self._patience = around.effects.subscription.patience
         self._position = -1
+        self._handled_to = 0.0
         self._failed_at = -1
         self._attempt = Attempt()
         self._stopping = False
+
+    def seconds_behind(self, now: float) -> float:
+        """Age of the last record handled while others wait; `now` is seconds since the epoch."""
+        return max(0.0, now - self._handled_to) if self.behind and self._handled_to else 0.0
 
     def stop(self) -> None:
         """Let `run` return once what is in hand is finished."""
@@ -116,8 +124,16 @@ class Lane:
         metrics = self._around.metrics
         async with self._around.slots:
             began = time.perf_counter()
-            applied = await self._around.effects.apply(batch, standing, self._attempt)
-        metrics.processed.labels(self._group).observe(time.perf_counter() - began)
+            with self._around.tracer.batch(
+                group=self._group,
+                place=self.place,
+                traceparents=_traceparents(batch.records),
+                count=len(batch.records),
+            ):
+                applied = await self._around.effects.apply(batch, standing, self._attempt)
+        seconds = time.perf_counter() - began
+        metrics.processed.labels(self._group).observe(seconds)
+        metrics.operation.labels("process").observe(seconds)
         self.standing = applied.standing
         self._attempt = Attempt()
         self._failed_at = -1
@@ -126,12 +142,11 @@ class Lane:
         self._measure(batch)
 
     def _measure(self, batch: Batch) -> None:
-        metrics, topic = self._around.metrics, self.place.topic
-        metrics.consumed.labels(self._group, topic).inc(len(batch.records))
+        topic = self.place.topic
+        self._around.metrics.consumed.labels(self._group, topic).inc(len(batch.records))
         end = self._reader.highwater(self.place)
-        if end is not None:
-            behind = max(0, end - batch.after)
-            metrics.lag.labels(self._group, topic).set(behind)
+        self.behind = max(0, end - batch.after) if end is not None else 0
+        self._handled_to = batch.records[-1].timestamp / 1000
 
     def _forget(self) -> None:
         if self.standing is not None:
@@ -200,3 +215,11 @@ class Lane:
             self.paused = False
             with contextlib.suppress(KafkaError):
                 self._reader.resume(self.place)
+
+
+def _traceparents(records: Sequence[ConsumerRecord]) -> Iterator[str]:
+    """What each record was made in; read only when somebody traces."""
+    for record in records:
+        for name, value in record.headers:
+            if name == "traceparent" and value is not None:
+                yield value.decode(errors="replace")

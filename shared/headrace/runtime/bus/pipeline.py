@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, defaultdict, deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from headrace.client.records import Record
 from headrace.events.envelope import SPEC_VERSION
 from headrace.runtime.bus.ports import RelayBatch, Sender, Stored
+from headrace.runtime.tracing import Tracer
 
 _MOST: Final = 3
 _VERSION: Final = ("ce_specversion", SPEC_VERSION.encode())
@@ -25,10 +26,12 @@ class Pipeline:
     for duplicates.
     """
 
-    def __init__(self, *, sender: Sender, source: str) -> None:
+    def __init__(self, *, sender: Sender, source: str, tracer: Tracer) -> None:
         self._sender = sender
+        self._tracer = tracer
         self._source = ("ce_source", source.encode())
         self._under_way: deque[tuple[RelayBatch, asyncio.Task[None], float]] = deque()
+        self.last_seconds = 0.0
         self._last: dict[_Place, asyncio.Task[None]] = {}
 
     @property
@@ -61,8 +64,9 @@ class Pipeline:
         """Batches that were acknowledged since the last call. Raises what sending raised."""
         finished = []
         while self._under_way and self._under_way[0][1].done():
-            batch, sent, _ = self._under_way.popleft()
+            batch, sent, began = self._under_way.popleft()
             sent.result()
+            self.last_seconds = asyncio.get_running_loop().time() - began
             finished.append(batch)
         return finished
 
@@ -89,7 +93,10 @@ class Pipeline:
     ) -> None:
         if before is not None:
             await before
-        await self._sender.send_to(*place, records)
+        with self._tracer.publish(
+            topic=place[0], count=len(records), traceparents=_traceparents(records)
+        ):
+            await self._sender.send_to(*place, records)
 
     def _record(self, row: Stored, number: int) -> Record:
         key = row.key.encode()
@@ -112,3 +119,8 @@ async def _all(parts: Sequence[asyncio.Task[None]]) -> None:
 def by_topic(batches: Sequence[RelayBatch]) -> Counter[str]:
     """How many rows of each topic."""
     return Counter(row.topic for batch in batches for row in batch.rows)
+
+
+def _traceparents(records: Sequence[Record]) -> Iterator[str]:
+    for record in records:
+        yield from (value.decode() for name, value in record.headers if name == "traceparent")

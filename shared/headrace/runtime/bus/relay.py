@@ -17,6 +17,7 @@ from headrace.runtime.bus.pipeline import Pipeline, by_topic
 from headrace.runtime.bus.ports import BACKEND_TROUBLE, Broker, Database, RelayBatch, RelaySession
 from headrace.runtime.clock import Clock
 from headrace.runtime.telemetry import Log, Metrics
+from headrace.runtime.tracing import Tracer
 
 _BATCH: Final = 1000
 _HEARTBEAT_SECONDS: Final = 0.3
@@ -36,6 +37,7 @@ class Relay:
         broker: Broker,
         clock: Clock,
         metrics: Metrics,
+        tracer: Tracer,
         log: Log,
     ) -> None:
         self._service = service
@@ -43,6 +45,7 @@ class Relay:
         self._broker = broker
         self._clock = clock
         self._metrics = metrics
+        self._tracer = tracer
         self._log = log
         self._woken = asyncio.Event()
         self._stopping = False
@@ -97,7 +100,7 @@ class Relay:
                     return
                 await asyncio.sleep(_SUCCESSION_SECONDS)
             source = f"/{self._service}/{await session.incarnation()}"
-            self._pipeline = Pipeline(sender=sender, source=source)
+            self._pipeline = Pipeline(sender=sender, source=source, tracer=self._tracer)
             self._metrics.leading.set(1)
             try:
                 await self._lead(session, self._pipeline)
@@ -126,6 +129,7 @@ class Relay:
         if finished:
             self._troubled_since = None
             failpoints.reach("after_publish")
+            self._metrics.operation.labels("relay").observe(pipeline.last_seconds)
             for topic, count in by_topic(finished).items():
                 self._metrics.sent.labels(topic).inc(count)
         batch = await session.turn(finished, limit=0 if pipeline.full else _BATCH)

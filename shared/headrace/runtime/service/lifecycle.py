@@ -1,8 +1,13 @@
 """From settings to a running process and back, in the order that loses nothing.
 
-Start: logs, database and migrations, blobs, bus, then HTTP. Stop on SIGTERM: HTTP refuses new
-requests and finishes those in hand, consumers finish or roll back, the relay empties the outbox,
-pools close.
+Start: logs, database and migrations, blobs, bus, then HTTP.
+
+Stop, on SIGTERM or when a part dies:
+1. readiness says so (and gRPC health, by `on_stop`), and every answer closes its connection;
+2. the bus stops fetching, finishes its transactions, commits its offsets and empties the outbox,
+   while HTTP goes on answering for `drain_seconds`, so that the front door sends nothing more;
+3. the HTTP port is closed and requests in hand are answered;
+4. background work is cancelled; 5. blobs, pool and telemetry are closed.
 """
 
 from __future__ import annotations
@@ -10,23 +15,26 @@ from __future__ import annotations
 import asyncio
 import gc
 import signal
-from collections.abc import Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from contextlib import AsyncExitStack
-from typing import Any, Final, cast
+from typing import Any, Final, TypeVar
 
-import uvicorn
 import uvloop
 
-from headrace.runtime import db
-from headrace.runtime.blobs import Blobs
-from headrace.runtime.bus import Tail, open_bus
-from headrace.runtime.clock import SystemClock
+from headrace.runtime.bus import Bus, Tail
 from headrace.runtime.service.http import application
+from headrace.runtime.service.middleware import Surroundings
 from headrace.runtime.service.model import Resources, Service
-from headrace.runtime.settings import PlainSettings, ServiceSettings, redacted
-from headrace.runtime.telemetry import Log, Metrics, configure_logs
+from headrace.runtime.service.resources import open_resources
+from headrace.runtime.service.server import HttpServer
+from headrace.runtime.settings import redacted
+from headrace.runtime.telemetry import Log, configure_logs
 
-_STOP_SECONDS: Final = 10
+_BUS_SECONDS: Final = 10
+_HTTP_SECONDS: Final = 10
+_CANCEL_SECONDS: Final = 10
+
+ResultT = TypeVar("ResultT")
 
 
 def run(service: Service[Any]) -> None:
@@ -41,15 +49,89 @@ async def serve(service: Service[Any], *, log: Log, stop: asyncio.Event | None =
     _stop_on_signals(stop)
     log.info("starting", settings=redacted(service.settings))
     async with AsyncExitStack() as stack:
-        resources = await _open(service, stack, log)
-        if resources.maybe_bus is not None and service.subscriptions:
-            resources.maybe_bus.subscribe(service.subscriptions(resources))
-        tails = list(service.tails(resources)) if service.tails else []
-        if service.prepare is not None:
-            await service.prepare(resources)
-        _spare_the_collector()
-        await _run_parts(service, resources, tails, stop)
+        process = await _unless(stop, _prepared(service, stack, log=log))
+        if process is not None:
+            await process.live(stop)
     log.info("stopped")
+
+
+class Process:
+    """A service that is ready to run."""
+
+    def __init__(self, service: Service[Any], resources: Resources[Any]) -> None:
+        self._service = service
+        self._resources = resources
+        self._tails: Sequence[Tail] = list(service.tails(resources)) if service.tails else []
+        settings = resources.settings
+        app = application(service, resources, tails=self._tails)
+        self._server = HttpServer(
+            Surroundings(app, tracer=resources.tracer, stopping=resources.stopping),
+            host=settings.http_host,
+            port=settings.http_port,
+        )
+
+    async def live(self, stop: asyncio.Event) -> None:
+        """Run all parts until `stop`, or until one of them dies; raises what it died of."""
+        http: asyncio.Future[Any] = asyncio.create_task(self._server.run(), name="http")
+        asked: asyncio.Future[Any] = asyncio.create_task(stop.wait(), name="stop")
+        working = self._work()
+        done, _ = await asyncio.wait({http, asked, *working}, return_when=asyncio.FIRST_COMPLETED)
+        self._resources.log.info("stopping", because=[_name(task) for task in done])
+        await self._stop(http, {*working, asked})
+        for task in done - {asked}:
+            task.result()
+
+    def _work(self) -> list[asyncio.Future[Any]]:
+        resources = self._resources
+        parts: list[tuple[str, Coroutine[Any, Any, None]]] = [
+            ("tail", tail.run()) for tail in self._tails
+        ]
+        if resources.maybe_bus is not None:
+            parts.append(("bus", resources.maybe_bus.run()))
+        if resources.maybe_database is not None:
+            parts.append(("database watch", resources.maybe_database.run()))
+        backgrounds = self._service.background(resources) if self._service.background else ()
+        return [
+            *(asyncio.create_task(part, name=name) for name, part in parts),
+            *(asyncio.ensure_future(background()) for background in backgrounds),
+        ]
+
+    async def _stop(self, http: asyncio.Future[Any], working: set[asyncio.Future[Any]]) -> None:
+        resources = self._resources
+        resources.stopping.set()
+        if self._service.on_stop is not None:
+            await self._service.on_stop(resources)
+        await asyncio.gather(
+            _stopped(resources.maybe_bus, resources.log),
+            asyncio.sleep(resources.settings.drain_seconds),
+        )
+        self._server.finish()
+        await asyncio.wait({http}, timeout=_HTTP_SECONDS)
+        await _cancelled(working, resources.log)
+
+
+async def _prepared(service: Service[Any], stack: AsyncExitStack, *, log: Log) -> Process:
+    resources = await open_resources(service, stack, log=log)
+    if resources.maybe_bus is not None and service.subscriptions:
+        resources.maybe_bus.subscribe(service.subscriptions(resources))
+    process = Process(service, resources)
+    if service.prepare is not None:
+        await service.prepare(resources)
+    _spare_the_collector()
+    return process
+
+
+async def _unless(stop: asyncio.Event, starting: Coroutine[Any, Any, ResultT]) -> ResultT | None:
+    """What it returns, or None if the stop comes first: also a start may wait for a backend."""
+    task = asyncio.create_task(starting)
+    stopped = asyncio.create_task(stop.wait())
+    await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    if task.done():
+        return task.result()
+    task.cancel()
+    await asyncio.wait({task}, timeout=_CANCEL_SECONDS)
+    return None
 
 
 def _spare_the_collector() -> None:
@@ -63,116 +145,29 @@ def _spare_the_collector() -> None:
     gc.set_threshold(100_000, 20, 100)
 
 
-async def _open(service: Service[Any], stack: AsyncExitStack, log: Log) -> Resources[Any]:
-    settings: PlainSettings = service.settings
-    metrics = Metrics()
-    pool = bus = blobs = None
-    if service.database:
-        backed = cast("ServiceSettings", settings)
-        url = backed.database_url.get_secret_value()
-        await db.wait_until_up(url)
-        pool = await db.open_pool(url, schema=service.name)
-        stack.push_async_callback(_close_pool, pool)
-        packages = (db.BUS_MIGRATIONS, *([service.migrations] if service.migrations else []))
-        await db.migrate(pool, schema=service.name, packages=packages)
-        bus = open_bus(
-            service=service.name,
-            instance=settings.instance,
-            kafka=backed.kafka,
-            database_url=url,
-            pool=pool,
-            metrics=metrics,
-            log=log,
-        )
-    if service.blobs:
-        backed = cast("ServiceSettings", settings)
-        blobs = await stack.enter_async_context(
-            Blobs.open(
-                endpoint=backed.s3_endpoint,
-                bucket=backed.s3_bucket,
-                access_key=backed.s3_access_key,
-                secret_key=backed.s3_secret_key.get_secret_value(),
-            )
-        )
-    return Resources(
-        settings=settings,
-        clock=SystemClock(),
-        log=log,
-        metrics=metrics,
-        maybe_pool=pool,
-        maybe_bus=bus,
-        maybe_blobs=blobs,
-    )
+async def _stopped(bus: Bus | None, log: Log) -> None:
+    """The bus has finished what it had in hand, or had ten seconds for it."""
+    if bus is None:
+        return
+    try:
+        async with asyncio.timeout(_BUS_SECONDS):
+            await bus.stop()
+    except TimeoutError:
+        log.warning("bus_not_finished", after_seconds=_BUS_SECONDS)
 
 
-async def _run_parts(
-    service: Service[Any], resources: Resources[Any], tails: Sequence[Tail], stop: asyncio.Event
-) -> None:
-    server = _http_server(service, resources, tails)
-    http = asyncio.create_task(server.serve(), name="http")
-    working = [asyncio.create_task(tail.run(), name="tail") for tail in tails]
-    if resources.maybe_bus is not None:
-        working.append(asyncio.create_task(resources.maybe_bus.run(), name="bus"))
-    backgrounds = service.background(resources) if service.background else ()
-    working.extend(asyncio.ensure_future(background()) for background in backgrounds)
-    stopping = asyncio.create_task(stop.wait(), name="stop")
-    done, _ = await asyncio.wait({http, stopping, *working}, return_when=asyncio.FIRST_COMPLETED)
-    resources.log.info("stopping", because=[_name(task) for task in done])
-    server.should_exit = True
-    if service.on_stop is not None:
-        await service.on_stop(resources)
-    await asyncio.wait({http}, timeout=_STOP_SECONDS)
-    for task in (*working, stopping):
+async def _cancelled(tasks: Iterable[asyncio.Future[Any]], log: Log) -> None:
+    for task in tasks:
         task.cancel()
-    await asyncio.wait({*working, stopping}, timeout=_STOP_SECONDS)
-    for task in done - {stopping, http}:
-        task.result()
-    if http in done and not stop.is_set():
-        raise RuntimeError("the HTTP server stopped by itself: is the port taken?")
-
-
-def _http_server(
-    service: Service[Any], resources: Resources[Any], tails: Sequence[Tail]
-) -> uvicorn.Server:
-    config = uvicorn.Config(
-        application(service, resources, tails=tails),
-        host=resources.settings.http_host,
-        port=resources.settings.http_port,
-        log_config=None,
-        access_log=False,
-        lifespan="off",
-        timeout_graceful_shutdown=5,
-        timeout_keep_alive=75,
-    )
-    return _Server(config)
-
-
-class _Server(uvicorn.Server):
-    """Uvicorn without its signal handlers: the lifecycle has them."""
-
-    def capture_signals(self) -> Any:
-        return _Nothing()
-
-
-class _Nothing:
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, *error: object) -> None:
-        return None
+    _, left = await asyncio.wait(set(tasks), timeout=_CANCEL_SECONDS)
+    if left:
+        log.warning("still_running", parts=[_name(task) for task in left])
 
 
 def _stop_on_signals(stop: asyncio.Event) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-
-
-async def _close_pool(pool: Any) -> None:
-    try:
-        await asyncio.wait_for(pool.close(), 5)
-    except TimeoutError:
-        pool.terminate()
 
 
 def _name(task: asyncio.Future[Any]) -> str:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import asyncpg
 from fastapi import APIRouter
-from starlette.requests import Request
-from starlette.responses import Response
 from starlette.routing import Mount
 
 from headrace.runtime.blobs import Blobs
 from headrace.runtime.bus import Bus, Subscription, Tail
 from headrace.runtime.clock import Clock
+from headrace.runtime.database_watch import DatabaseWatch
+from headrace.runtime.service.errors import ErrorHandler
 from headrace.runtime.settings import PlainSettings
 from headrace.runtime.telemetry import Log, Metrics
+from headrace.runtime.tracing import SilentTracer, Tracer
 
 SettingsT = TypeVar("SettingsT", bound=PlainSettings)
 
@@ -29,7 +31,11 @@ class Resources(Generic[SettingsT]):
     clock: Clock
     log: Log
     metrics: Metrics
+    tracer: Tracer = field(default_factory=SilentTracer)
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set once the process is asked to stop; it still answers then, but wants no new work."""
     maybe_pool: asyncpg.Pool | None = None
+    maybe_database: DatabaseWatch | None = None
     maybe_bus: Bus | None = None
     maybe_blobs: Blobs | None = None
 
@@ -59,7 +65,6 @@ def _given(value: GivenT | None, name: str) -> GivenT:
 
 
 Background = Callable[[], Awaitable[None]]
-ErrorHandler = Callable[[Request, Any], Awaitable[Response]]
 Check = Callable[[], Awaitable[str | None]]
 
 
@@ -71,12 +76,14 @@ class Service(Generic[SettingsT]):
     `blobs=False` leave a backend out (a bus needs the database). `tails` are readers that a
     view is rebuilt from: the service is ready only when they have caught up. `checks` return
     why the service is not ready, or None. `prepare` runs once after the migrations and before
-    anything is served. `on_stop` runs when a stop is asked for, before HTTP waits for what is in
-    hand: endless streams end there.
+    anything is served. `on_stop` runs as soon as a stop is asked for, while requests are still
+    answered: endless streams end there, and a health protocol of its own says so. `version_path`
+    is another one where `/version` belongs to a protocol that the service speaks.
     """
 
     name: str
     settings: SettingsT
+    version_path: str = "/version"
     migrations: str | None = None
     routes: Callable[[Resources[SettingsT]], Sequence[APIRouter | Mount]] | None = None
     subscriptions: Callable[[Resources[SettingsT]], Sequence[Subscription]] | None = None

@@ -1,0 +1,109 @@
+"""Errors as HTTP answers: a status, and a JSON body that names the thing."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from types import MappingProxyType
+from typing import Any, Final
+
+import asyncpg
+from botocore.exceptions import BotoCoreError
+from fastapi.exceptions import RequestValidationError
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from headrace.errors import Conflict, HeadraceError, InvalidInput, NotFound, Refused, Transient
+
+ErrorHandler = Callable[[Request, Any], Awaitable[Response]]
+
+_STATUS: Final[tuple[tuple[type[HeadraceError], int], ...]] = (
+    (InvalidInput, 400),
+    (NotFound, 404),
+    (Conflict, 409),
+    (Refused, 403),
+    (Transient, 503),
+)
+_SOON: Final = "1"
+_LATER: Final = "10"
+
+
+async def _headrace_error(request: Request, error: HeadraceError) -> Response:
+    _ = request
+    status = next((code for kind, code in _STATUS if isinstance(error, kind)), 500)
+    body = {"error_code": type(error).__name__, "message": str(error)}
+    if isinstance(error, InvalidInput) and error.field:
+        body["field"] = error.field
+    headers = {"Retry-After": _SOON} if status == 503 else {}
+    return JSONResponse(body, status_code=status, headers=headers)
+
+
+async def _validation_error(request: Request, error: RequestValidationError) -> Response:
+    _ = request
+    faults = error.errors()
+    first = faults[0] if faults else {"loc": (), "msg": "invalid request"}
+    field = ".".join(str(part) for part in first["loc"] if part != "body") or "body"
+    message = f"{field}: {first['msg']}"
+    body = {"error_code": "InvalidInput", "message": message, "field": field}
+    return JSONResponse(body, status_code=400)
+
+
+async def _unstorable(request: Request, error: Exception) -> Response:
+    """A value that PostgreSQL has no room for: a NUL in text, a number out of range."""
+    _ = request
+    body = {"error_code": "InvalidInput", "message": f"a value cannot be stored: {error}"}
+    return JSONResponse(body, status_code=400)
+
+
+async def _driver_error(request: Request, error: asyncpg.InterfaceError) -> Response:
+    """Asyncpg refuses bad arguments with the same base as a closed connection."""
+    if isinstance(error, ValueError):
+        return await _unstorable(request, error)
+    return await _backend_away(request, error)
+
+
+async def _backend_away(request: Request, error: Exception) -> Response:
+    """A backend is away: 429, since clients resend any write on it, which they do not on 503."""
+    _ = request
+    reason = f"a backend is not reachable now ({type(error).__name__}); try again"
+    return _try_again(reason, after=_SOON)
+
+
+async def _backend_full(request: Request, error: Exception) -> Response:
+    """PostgreSQL runs, without room for more: disk, memory or connections."""
+    _ = request
+    reason = f"the database has no room for more now ({type(error).__name__}); try again later"
+    return _try_again(reason, after=_LATER)
+
+
+def _try_again(message: str, *, after: str) -> Response:
+    body = {"error_code": "REQUEST_LIMIT_EXCEEDED", "message": message}
+    return JSONResponse(body, status_code=429, headers={"Retry-After": after})
+
+
+async def _unforeseen(request: Request, error: Exception) -> Response:
+    """A defect: the log has the details, the caller only its kind."""
+    _ = request
+    body = {"error_code": "INTERNAL_ERROR", "message": f"an internal error: {type(error).__name__}"}
+    return JSONResponse(body, status_code=500)
+
+
+ERROR_HANDLERS: Final[Mapping[type[Exception], ErrorHandler]] = MappingProxyType(
+    {
+        HeadraceError: _headrace_error,
+        RequestValidationError: _validation_error,
+        asyncpg.DataError: _unstorable,
+        asyncpg.InterfaceError: _driver_error,
+        asyncpg.PostgresConnectionError: _backend_away,
+        # A shutdown, a start or a fail-over that is under way, or a query that was cut off.
+        asyncpg.OperatorInterventionError: _backend_away,
+        asyncpg.ReadOnlySQLTransactionError: _backend_away,
+        # The victim of a deadlock.
+        asyncpg.TransactionRollbackError: _backend_away,
+        asyncpg.InsufficientResourcesError: _backend_full,
+        BotoCoreError: _backend_away,
+        # Refused and broken connections, and every time-out.
+        OSError: _backend_away,
+        Exception: _unforeseen,
+    }
+)
+"""The most specific kind wins, so their order means nothing."""
