@@ -23,6 +23,7 @@ from headrace.runtime.bus import Bus, Caller, Event, Subscription, Tx
 from headrace.runtime.bus.model import Handler, Outgoing, Patience
 from headrace.runtime.bus.pipeline import Pipeline
 from headrace.runtime.bus.ports import Broker, Database
+from headrace.runtime.tracing import SilentTracer
 from tests.harness.simulation.kafka.log import Draft
 
 GROUP: Final = "orchestrator.events"
@@ -133,7 +134,7 @@ async def publish_again(world: World, service: str, *, times: int) -> None:
         assert batch is not None
         source = f"/{service}/{await session.incarnation()}"
         for _ in range(times):
-            pipeline = Pipeline(sender=sender, source=source)
+            pipeline = Pipeline(sender=sender, source=source, tracer=SilentTracer())
             await pipeline.begin(batch)
             await pipeline.wait(seconds=10)
             assert pipeline.take_finished() == [batch]

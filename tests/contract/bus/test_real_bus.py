@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final
 from uuid import uuid4
@@ -33,7 +33,7 @@ class RealWorld:
         *,
         kafka: str,
         database: TestDatabase,
-        pools: dict[str, asyncpg.Pool],
+        pools: Mapping[str, asyncpg.Pool],
         log: AIOKafkaConsumer,
     ) -> None:
         self._kafka = kafka
