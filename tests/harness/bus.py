@@ -28,6 +28,8 @@ class Member:
     bus: Bus
     pool: asyncpg.Pool
     metrics: Metrics
+    die: Callable[[], object]
+    """End the bus where it stands."""
 
 
 async def until(
@@ -106,11 +108,14 @@ async def member(
     bus.subscribe(subscriptions)
     running = asyncio.create_task(bus.run()) if relay else None
     try:
-        yield Member(bus=bus, pool=pool, metrics=metrics)
+        die = running.cancel if running is not None else lambda: None
+        yield Member(bus=bus, pool=pool, metrics=metrics, die=die)
     finally:
         if running is not None:
             await bus.stop()
-            await asyncio.wait_for(running, 20)
+            await asyncio.wait({running}, timeout=20)
+            if not running.cancelled():
+                running.result()
         await pool.close()
 
 

@@ -1,0 +1,1 @@
+"""A Kafka broker and its clients, as far as the bus can tell."""

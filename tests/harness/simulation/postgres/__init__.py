@@ -1,0 +1,1 @@
+"""A PostgreSQL server and its clients, as far as the bus can tell."""
