@@ -22,7 +22,6 @@ from headrace.runtime.telemetry import Log
 _PROBE_SECONDS: Final = 1.5
 _PAUSE_SECONDS: Final = 0.5
 _DROP_AFTER_SECONDS: Final = 2.5
-_TROUBLE: Final = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 
 class DatabaseWatch:
@@ -64,7 +63,7 @@ class DatabaseWatch:
                     while True:
                         await self._probe(session)
                         await self._pause()
-            except _TROUBLE as why:
+            except db.DATABASE_TROUBLE as why:
                 self._note_failure(why)
             await self._pause()
 
