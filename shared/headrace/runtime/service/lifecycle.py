@@ -72,7 +72,9 @@ class Process:
 
     async def live(self, stop: asyncio.Event) -> None:
         """Run all parts until `stop`, or until one of them dies; raises what it died of."""
-        http: asyncio.Future[Any] = asyncio.create_task(self._server.run(), name="http")
+        http: asyncio.Future[Any] = asyncio.create_task(
+            self._server.run(self._server.listen()), name="http"
+        )
         asked: asyncio.Future[Any] = asyncio.create_task(stop.wait(), name="stop")
         working = self._work()
         done, _ = await asyncio.wait({http, asked, *working}, return_when=asyncio.FIRST_COMPLETED)
