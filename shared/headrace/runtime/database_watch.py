@@ -96,7 +96,9 @@ class DatabaseWatch:
         if self._failure is None:
             self._log.warning("database_unreachable", reason=repr(why))
         self._failure = type(why).__name__
-        if self._silent_seconds() >= _DROP_AFTER_SECONDS:
+        # A server that refuses (too many connections, a start) still serves those it has.
+        silent = isinstance(why, TimeoutError)
+        if silent and self._silent_seconds() >= _DROP_AFTER_SECONDS:
             self._pool.drop_connections()
 
     def _silent_seconds(self) -> float:
