@@ -45,6 +45,10 @@ test: $(READY) ## Run the tests on real backends (at most 10 minutes on 2 cores)
 test-all: $(READY) ## Run all tests, the slow ones and fault injection included
 	@$(PY) -m pytest tests
 
+.PHONY: faults
+faults: $(READY) ## Restart and take away every part under load (15 minutes)
+	@$(PY) -m pytest tests/faults -s -n0
+
 .PHONY: lint
 lint: $(READY) ## Check style, types, import rules and contract compatibility
 	$(VENV)/ruff check .
