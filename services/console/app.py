@@ -71,6 +71,7 @@ def service(settings: Settings, console: Console) -> Service[Settings]:
                 kafka=settings.kafka,
                 topics=FACT_TOPICS,
                 on_event=console.live.on_fact,
+                on_tombstone=console.live.on_tombstone,
                 log=resources.log,
             ),
             Tail(

@@ -5,29 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from headrace.events import EventData, PredictionLogged
-from headrace.events.topics import (
-    MONITORING_ALERTS,
-    ORCHESTRATOR_COMMANDS,
-    ORCHESTRATOR_POLICY,
-    ORCHESTRATOR_RUNS,
-    REGISTRY_DATASETS,
-    REGISTRY_MODELS,
-    SERVING_DEPLOYMENTS,
-)
-from headrace.runtime.bus import Event
+from headrace.events.topics import SERVING_LOG, VIEWS
+from headrace.runtime.bus import Event, Tombstone
 from services.console.domain.facts import Fact, ReadModel
 from services.console.domain.traffic import Traffic
 
-FACT_TOPICS = (
-    MONITORING_ALERTS,
-    ORCHESTRATOR_COMMANDS,
-    ORCHESTRATOR_POLICY,
-    ORCHESTRATOR_RUNS,
-    REGISTRY_DATASETS,
-    REGISTRY_MODELS,
-    SERVING_DEPLOYMENTS,
-)
-"""Read from their beginning at every start; the prediction log is read from its end."""
+FACT_TOPICS = tuple(topic for topic in VIEWS["console"] if topic != SERVING_LOG)
+"""Read from their beginning at every start; the prediction log is read from its end.
+
+What holds now comes from the state topics, which forget nothing; what happened comes from the
+event topics, as far as their retention reaches.
+"""
 
 
 class Live:
@@ -43,6 +31,11 @@ class Live:
         if isinstance(event.data, EventData) and self.facts.fold(
             Fact.of(event.envelope, event.data)
         ):
+            self.revision += 1
+
+    async def on_tombstone(self, tombstone: Tombstone) -> None:
+        """Forget a state that is gone."""
+        if self.facts.forget(tombstone.contract.name, tombstone.key, at=tombstone.at):
             self.revision += 1
 
     async def on_prediction(self, event: Event[Any]) -> None:

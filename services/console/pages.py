@@ -17,7 +17,6 @@ from services.console import formats, stories
 from services.console.boards import Change, Regions
 from services.console.charts import accuracy_charts, accuracy_curves
 from services.console.domain.alerts import alert_views
-from services.console.domain.champions import rollback_target
 from services.console.domain.runs import runs
 from services.console.domain.turns import Turn, turns, waiting_promotions
 from services.console.health import Health
@@ -114,7 +113,6 @@ class Pages:
             "model": model,
             "models": [(name, facts.promoted(name)) for name in self._live.models],
             "promoted": facts.promoted(model),
-            "before": rollback_target(facts.facts("ModelPromoted"), model),
             "deployed": facts.deployed(model),
             "labelled": facts.labelled(model),
             "curves": curves,

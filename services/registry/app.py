@@ -14,6 +14,7 @@ from headrace.runtime.service import Resources, Service
 from headrace.runtime.service.model import Background
 from services.registry import handlers
 from services.registry.api import routers
+from services.registry.api.alias_states import tell_untold
 from services.registry.api.context import Context
 from services.registry.api.sources import Sources
 from services.registry.settings import Settings
@@ -50,6 +51,11 @@ def build(settings: Settings) -> Service[Settings]:
 
         return [close_client_at_the_end]
 
+    async def prepare(resources: Resources[Settings]) -> None:
+        told = await tell_untold(resources.bus, project=settings.project)
+        if told:
+            resources.log.info("alias_states_told", aliases=told)
+
     return Service(
         name="registry",
         settings=settings,
@@ -57,4 +63,5 @@ def build(settings: Settings) -> Service[Settings]:
         routes=routes,
         subscriptions=lambda _: [Subscription(group="registry.events", handlers=handlers.HANDLERS)],
         background=background,
+        prepare=prepare,
     )

@@ -6,13 +6,15 @@ import asyncio
 from dataclasses import dataclass
 
 from headrace.events import ModelPromoted, PromotionDecided, PromotionRequested
-from headrace.runtime.bus import Subscription
+from headrace.events.topics import VIEWS
+from headrace.runtime.bus import Subscription, Tail
 from headrace.runtime.service import Resources, Service
 from services.serving import api
 from services.serving.control.artifacts import ArtifactCache
 from services.serving.control.fleet import Fleet
 from services.serving.control.log_intake import LogIntake
 from services.serving.control.meters import DeploymentMeters
+from services.serving.control.promoted import PromotedModels
 from services.serving.control.reconciler import Reconciler
 from services.serving.control.rollout import Rollout
 from services.serving.handlers import Handlers
@@ -38,6 +40,7 @@ def build(settings: Settings) -> Service[Settings]:
             lambda: _run(control.parts(resources), resources),
             control.parts(resources).intake.run,
         ],
+        tails=lambda resources: [control.parts(resources).tail],
         checks=lambda resources: [control.parts(resources).trouble],
     )
 
@@ -51,6 +54,7 @@ class Parts:
     rollout: Rollout
     reconciler: Reconciler
     cache: ArtifactCache
+    tail: Tail
 
     async def trouble(self) -> str | None:
         """Why this process is not ready."""
@@ -94,8 +98,30 @@ def _wire(resources: Resources[Settings]) -> Parts:
         clock=resources.clock,
         log=log,
     )
-    reconciler = Reconciler(project=settings.project, pool=resources.pool, rollout=rollout, log=log)
-    return Parts(fleet=fleet, intake=intake, rollout=rollout, reconciler=reconciler, cache=cache)
+    promoted = PromotedModels(project=settings.project)
+    tail = Tail(
+        kafka=settings.kafka,
+        topics=VIEWS["serving"],
+        on_event=promoted.on_event,
+        on_tombstone=promoted.on_tombstone,
+        log=log,
+    )
+    reconciler = Reconciler(
+        project=settings.project,
+        pool=resources.pool,
+        rollout=rollout,
+        promoted=promoted,
+        promoted_read=tail.caught_up,
+        log=log,
+    )
+    return Parts(
+        fleet=fleet,
+        intake=intake,
+        rollout=rollout,
+        reconciler=reconciler,
+        cache=cache,
+        tail=tail,
+    )
 
 
 def _subscription(parts: Parts, resources: Resources[Settings]) -> Subscription:

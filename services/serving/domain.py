@@ -31,7 +31,10 @@ class State(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Order:
-    """What one event asks of serving for one model version."""
+    """What one event asks of serving for one model version.
+
+    `promoted_at`, the registry's time, orders the deployments of a model; None for a candidate.
+    """
 
     project: str
     model: str
@@ -42,6 +45,7 @@ class Order:
     cause_event: str
     correlation_id: str
     traceparent: str | None
+    promoted_at: datetime | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

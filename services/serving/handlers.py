@@ -63,6 +63,11 @@ class Handlers:
             cause_event=event.id,
             correlation_id=event.correlation_id,
             traceparent=event.envelope.traceparent,
+            promoted_at=data.promoted_at if isinstance(data, ModelPromoted) else None,
         )
-        await store.take_order(tx.connection, order)
+        if not await store.take_order(tx.connection, order):
+            # The state topic told of this promotion before: nothing is to be kept warm for it.
+            await store.drop_candidates(
+                tx.connection, project=data.project, model=data.model, version=data.version
+            )
         self._noted()

@@ -14,17 +14,17 @@ from services.serving.domain import Champion, Deployment, Order, State
 _MODEL = "project=$1 and model=$2"
 
 
-async def take_order(connection: Connection, order: Order) -> None:
-    """Note what an event asks for; the same event again changes nothing.
+async def take_order(connection: Connection, order: Order) -> bool:
+    """Note what an event asks for; False if this event was noted before.
 
     A new candidate takes the place of the one before it.
     """
     if order.kind == "warm":
         await drop_candidates(connection, project=order.project, model=order.model)
-    await connection.execute(
+    inserted: str = await connection.execute(
         "insert into deployment (project, model, version, kind, digest, files, cause_event,"
-        " correlation_id, traceparent) values ($1, $2, $3, $4, $5, $6, $7, $8, $9)"
-        " on conflict (cause_event) do nothing",
+        " correlation_id, traceparent, promoted_at)"
+        " values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) on conflict (cause_event) do nothing",
         order.project,
         order.model,
         order.version,
@@ -34,7 +34,40 @@ async def take_order(connection: Connection, order: Order) -> None:
         order.cause_event,
         order.correlation_id,
         order.traceparent,
+        order.promoted_at,
     )
+    return inserted == "INSERT 0 1"
+
+
+async def drop_overtaken_promotions(connection: Connection, *, project: str, model: str) -> None:
+    """Do not deploy what was promoted before a version that answers, nor keep it warm.
+
+    A schema that was lost gets old promotions again, after it took over the present one.
+    """
+    await connection.execute(_DROP_OVERTAKEN_PROMOTIONS, project, model)
+
+
+async def is_newer(connection: Connection, order: Order) -> bool:
+    """Whether a promotion is unknown here and newer than all that are known of its model."""
+    newer: bool = await connection.fetchval(
+        f"select not exists (select from deployment where {_MODEL} and kind='deploy'"  # noqa: S608
+        " and (cause_event=$3 or promoted_at > $4))",
+        order.project,
+        order.model,
+        order.cause_event,
+        order.promoted_at,
+    )
+    return newer
+
+
+async def unrestored(connection: Connection, *, cause_event: str) -> Deployment | None:
+    """The deployment that an event asked for, if it waits and its model has no champion."""
+    row = await connection.fetchrow(
+        "select d.* from deployment d left join champion c using (project, model)"
+        " where d.cause_event=$1 and d.state='open' and c.deployment is null",
+        cause_event,
+    )
+    return _deployment(row) if row else None
 
 
 async def drop_candidates(
@@ -244,6 +277,20 @@ async def _drop_overtaken(connection: Connection, deployment: Deployment) -> Non
     )
 
 
+_DROP_OVERTAKEN_PROMOTIONS = """
+with overtaken as (
+    update deployment set state='dropped', finished_at=now()
+    where project=$1 and model=$2 and kind='deploy' and state='open'
+        and promoted_at < (select max(promoted_at) from deployment where project=$1 and model=$2
+            and kind='deploy' and state in ('flipping', 'done'))
+    returning version, number
+)
+update deployment warmed set state='dropped', finished_at=now() from overtaken
+where project=$1 and model=$2 and kind='warm' and state in ('open', 'done')
+    and warmed.version = overtaken.version and warmed.number < overtaken.number
+"""
+
+
 async def _champion(connection: Connection, row: asyncpg.Record) -> Champion:
     pinned = row["pinned"]
     return Champion(
@@ -265,6 +312,7 @@ def _deployment(row: asyncpg.Record) -> Deployment:
             cause_event=row["cause_event"],
             correlation_id=row["correlation_id"],
             traceparent=row["traceparent"],
+            promoted_at=row["promoted_at"],
         ),
         state=State(row["state"]),
         previous_version=row["previous_version"],

@@ -13,6 +13,7 @@ from headrace.events import (
     AlertRaised,
     AlertResolved,
     DatasetVersionCreated,
+    DeploymentState,
     DriftDetected,
     Envelope,
     EventData,
@@ -21,6 +22,7 @@ from headrace.events import (
     FirstAnswerServed,
     GateEvidence,
     MetricPair,
+    ModelAliasState,
     ModelDeployed,
     ModelPromoted,
     ModelVersionCreated,
@@ -72,8 +74,16 @@ class Recorder:
         self.now += timedelta(seconds=seconds)
 
     def emit(self, data: EventData, *, turn: str | None = None, cause: str | None = None) -> str:
-        contract = contract_of(data)
         identity = str(uuid.UUID(int=self.random.getrandbits(128), version=4))
+        self._write(data, identity, turn, cause)
+        return identity
+
+    def emit_state(self, data: EventData, *, turn: str | None, cause: str) -> None:
+        """The state record that goes with an event; it draws nothing from `random`."""
+        self._write(data, str(uuid.uuid5(uuid.UUID(cause), type(data).__name__)), turn, cause)
+
+    def _write(self, data: EventData, identity: str, turn: str | None, cause: str | None) -> None:
+        contract = contract_of(data)
         envelope = Envelope(
             id=identity,
             source=f"/{contract.service}",
@@ -83,7 +93,6 @@ class Recorder:
             causation_id=cause,
         )
         self.events.append(Recorded(envelope=envelope, data=data))
-        return identity
 
 
 def at(day: date, hour: int = 0) -> datetime:
@@ -407,6 +416,21 @@ def emit_swap(
         turn=turn,
         cause=decided,
     )
+    recorder.emit_state(
+        ModelAliasState(
+            model=model,
+            alias="champion",
+            version=version,
+            previous_version=version - 1 or None,
+            rollback_version=version - 1 or None,
+            cause="promotion",
+            digest=DIGEST,
+            moved_at=recorder.now,
+            promoted_event=promoted,
+        ),
+        turn=turn,
+        cause=promoted,
+    )
     recorder.wait(0.31)
     deployed = recorder.emit(
         ModelDeployed(
@@ -419,6 +443,18 @@ def emit_swap(
         ),
         turn=turn,
         cause=promoted,
+    )
+    recorder.emit_state(
+        DeploymentState(
+            model=model,
+            version=version,
+            digest=DIGEST,
+            deployed_at=recorder.now,
+            deployed_event=deployed,
+            promoted_event=promoted,
+        ),
+        turn=turn,
+        cause=deployed,
     )
     recorder.wait(0.12)
     recorder.emit(

@@ -22,11 +22,18 @@ import tritonclient.grpc.aio as triton
 
 from deploy.local import Backends, provision
 from deploy.local.testing import TestDatabase
-from headrace.events import FileRef, ModelPromoted, PromotionDecided, PromotionRequested
+from headrace.events import (
+    DeploymentState,
+    FileRef,
+    ModelAliasState,
+    ModelPromoted,
+    PromotionDecided,
+    PromotionRequested,
+)
 from headrace.events.contracts import Data
-from headrace.events.topics import SERVING_DEPLOYMENTS, SERVING_LOG
+from headrace.events.topics import SERVING_DEPLOYMENTS, SERVING_LOG, SERVING_STATE
 from headrace.runtime.blobs import Blobs
-from headrace.runtime.bus import Event, Publisher, Tail
+from headrace.runtime.bus import Event, Publisher, Tail, Tombstone
 from headrace.runtime.telemetry import configure_logs
 from tests.harness.bus import skip_history, until
 
@@ -100,12 +107,21 @@ class Serving:
     """Both processes, the registry's side of the bus, and everything that serving emitted."""
 
     project: str
+    database: TestDatabase
     control: Process
     worker: Process
     grpc: str
     blobs: Blobs
     publisher: Publisher
     events: list[Event[Any]] = field(default_factory=list)
+    states: dict[str, DeploymentState] = field(default_factory=dict)
+    stateless: set[str] = field(default_factory=set)
+
+    def use(self, database: TestDatabase) -> None:
+        """Have the control process start on another database from now on."""
+        self.database = database
+        url = database.url("serving")
+        self.control.env = self.control.env | {"HEADRACE_SERVING_DATABASE_URL": url}
 
     async def upload(
         self, onnx: bytes, *, digest: str | None = None, folder: str = ""
@@ -160,21 +176,25 @@ class Serving:
         alias: str = "champion",
         project: str | None = None,
     ) -> tuple[str, str]:
-        """ModelPromoted, as the registry emits it; returns its event id and correlation id."""
+        """A promotion as the registry tells of it; returns event id and correlation id."""
         turn = turn or f"turn-{uuid4().hex}"
-        event = await self.publisher.emit(
-            ModelPromoted(
-                project=project or self.project,
-                model=model,
-                version=version,
-                alias=alias,
-                cause="promotion",
-                digest="sha256:" + "0" * 64,
-                files=files,
-                promoted_at=datetime.now(UTC),
-            ),
-            correlation_id=turn,
+        promoted = ModelPromoted(
+            project=project or self.project,
+            model=model,
+            version=version,
+            alias=alias,
+            cause="promotion",
+            digest="sha256:" + "0" * 64,
+            files=files,
+            promoted_at=datetime.now(UTC),
         )
+        event = await self.publisher.emit(promoted, correlation_id=turn)
+        state = ModelAliasState(
+            **promoted.model_dump(exclude={"promoted_at"}),
+            moved_at=promoted.promoted_at,
+            promoted_event=event,
+        )
+        await self.publisher.emit(state, correlation_id=turn, causation_id=event)
         return event, turn
 
     async def deploy(self, model: str, version: int, onnx: bytes) -> list[FileRef]:
@@ -250,6 +270,7 @@ async def serving_processes(
     async with blobs as opened, Publisher(kafka=backends.kafka, source="/registry") as publisher:
         serving = Serving(
             project=project,
+            database=database,
             control=_process([], env, http_port, directory / "control.log"),
             worker=_process(["worker"], env, worker_port, directory / "worker.log"),
             grpc=f"127.0.0.1:{grpc_port}",
@@ -304,10 +325,20 @@ async def _following(kafka: str, serving: Serving) -> AsyncIterator[None]:
     async def keep(event: Event[Any]) -> None:
         if event.data.project == serving.project:
             serving.events.append(event)
+            if isinstance(event.data, DeploymentState):
+                serving.states[event.data.model] = event.data
+
+    async def forget(tombstone: Tombstone) -> None:
+        project, model, _ = tombstone.key_values
+        if project == serving.project:
+            serving.states.pop(model, None)
+            serving.stateless.add(model)
 
     log = configure_logs(service="test", level="warning")
-    topics = [SERVING_DEPLOYMENTS, SERVING_LOG]
-    tail = Tail(kafka=kafka, topics=topics, on_event=keep, log=log, start="end")
+    topics = [SERVING_DEPLOYMENTS, SERVING_STATE, SERVING_LOG]
+    tail = Tail(
+        kafka=kafka, topics=topics, on_event=keep, on_tombstone=forget, log=log, start="end"
+    )
     running = asyncio.create_task(tail.run())
     await asyncio.wait_for(tail.caught_up.wait(), 20)
     try:

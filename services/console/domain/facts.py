@@ -12,11 +12,12 @@ from headrace.events import (
     AlertRaised,
     AlertResolved,
     DatasetVersionCreated,
+    DeploymentState,
     Envelope,
     EventData,
-    ModelDeployed,
-    ModelPromoted,
+    ModelAliasState,
     MonitoredDayClosed,
+    contract_of,
 )
 from services.console.domain.newest import Newest
 
@@ -92,13 +93,16 @@ class Day:
 class ReadModel:
     """Everything folded so far. Any interleaving of the same events gives the same state."""
 
-    def __init__(self, *, keep_facts: int = 2_000, keep_days: int = 2_000) -> None:
+    def __init__(
+        self, *, keep_facts: int = 2_000, keep_days: int = 2_000, keep_states: int = 20_000
+    ) -> None:
         self._facts: defaultdict[str, Newest[Fact]] = defaultdict(lambda: Newest(keep_facts))
         self._days: defaultdict[str, Newest[Day]] = defaultdict(lambda: Newest(keep_days))
         self._raised: Newest[Fact] = Newest(keep_facts)
         self._resolved: Newest[Fact] = Newest(keep_facts)
-        self._promoted: Newest[Fact] = Newest(keep_facts)
-        self._deployed: Newest[Fact] = Newest(keep_facts)
+        self._states: defaultdict[str, Newest[Fact | None]] = defaultdict(
+            lambda: Newest(keep_states)
+        )
         self._labelled: Newest[DatasetVersionCreated] = Newest(keep_facts)
         self._models: set[str] = set()
 
@@ -111,6 +115,10 @@ class ReadModel:
             self._models.add(fact.model)
         return changed
 
+    def forget(self, name: str, key: str, *, at: datetime) -> bool:
+        """Take in that a state is gone; whether anything changed."""
+        return self._states[name].put(_model_and_alias(key), (at, ""), None)
+
     def _fold_state(self, fact: Fact) -> bool:
         data = fact.data
         changed = False
@@ -121,10 +129,9 @@ class ReadModel:
                 changed = self._raised.put(data.alert_id, fact.rank, fact)
             case AlertResolved():
                 changed = self._resolved.put(data.alert_id, fact.rank, fact)
-            case ModelPromoted(alias="champion"):
-                changed = self._promoted.put(data.model, fact.rank, fact)
-            case ModelDeployed(alias="champion"):
-                changed = self._deployed.put(data.model, fact.rank, fact)
+            case ModelAliasState() | DeploymentState():
+                key = _model_and_alias(contract_of(data).key(data))
+                changed = self._states[fact.name].put(key, fact.rank, fact)
             case DatasetVersionCreated(origin="labelled", model=str(model)):
                 changed = self._labelled.put(model, (data.version, data.digest), data)
             case _:
@@ -166,14 +173,25 @@ class ReadModel:
             if isinstance(data, AlertRaised) and data.model == model:
                 yield raised, self._resolved.get(data.alert_id)
 
-    def promoted(self, model: str) -> Fact | None:
-        """The latest ModelPromoted to champion."""
-        return self._promoted.get(model)
+    def promoted(self, model: str) -> ModelAliasState | None:
+        """The champion by the registry's word."""
+        state = self._state(ModelAliasState.__name__, model)
+        return state if isinstance(state, ModelAliasState) else None
 
-    def deployed(self, model: str) -> Fact | None:
-        """The latest ModelDeployed as champion."""
-        return self._deployed.get(model)
+    def deployed(self, model: str) -> DeploymentState | None:
+        """The champion that serving answers with."""
+        state = self._state(DeploymentState.__name__, model)
+        return state if isinstance(state, DeploymentState) else None
+
+    def _state(self, name: str, model: str) -> EventData | None:
+        fact = self._states[name].get(f"{model}/{CHAMPION}")
+        return fact.data if fact else None
 
     def labelled(self, model: str) -> DatasetVersionCreated | None:
         """The newest labelled dataset version of a model."""
         return self._labelled.get(model)
+
+
+def _model_and_alias(key: str) -> str:
+    """The record key of a state without its project: neither model nor alias holds a slash."""
+    return "/".join(key.rsplit("/", 2)[1:])

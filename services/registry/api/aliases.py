@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from headrace.runtime.bus import Tx
+from services.registry.api import alias_states
 from services.registry.api.champions import champion_stays, correlation_of, protected
 from services.registry.api.promotions import Asked, request_promotion
 from services.registry.domain.names import CHAMPION
@@ -34,6 +35,7 @@ async def set_alias(
     await aliases.put(
         tx.connection, model=model, move=_free_move(tx, alias, version, holder, actor, now)
     )
+    await alias_states.tell(tx, model=model, alias=alias)
 
 
 async def delete_alias(
@@ -49,6 +51,7 @@ async def delete_alias(
     await aliases.put(
         tx.connection, model=model, move=_free_move(tx, alias, None, holder, actor, now)
     )
+    alias_states.tell_gone(tx, model=model, alias=alias)
 
 
 def _free_move(

@@ -9,6 +9,7 @@ from headrace.errors import Conflict, Refused
 from headrace.events import ModelPromoted, PromotionDecided
 from headrace.ids import new_id
 from headrace.runtime.bus import Tx
+from services.registry.api import alias_states
 from services.registry.domain.names import CHAMPION
 from services.registry.domain.promotions import (
     AliasMove,
@@ -130,7 +131,7 @@ def correlation_of(tx: Tx) -> str:
 async def _apply(
     tx: Tx, model: Model, version: Version, step: AliasMove, *, causation_id: str | None
 ) -> None:
-    await aliases.put(tx.connection, model=model, move=step)
+    promoted_at = await aliases.put(tx.connection, model=model, move=step)
     await models.touch(tx.connection, model=model, now=step.moved_at)
     tx.emit(
         ModelPromoted(
@@ -143,12 +144,13 @@ async def _apply(
             request_id=step.request_id,
             digest=version.digest or "",
             files=list(await versions.files(tx.connection, version_id=version.id)),
-            promoted_at=step.moved_at,
+            promoted_at=promoted_at,
         ),
         correlation_id=step.correlation_id,
         causation_id=causation_id,
         event_id=step.event_id,
     )
+    await alias_states.tell(tx, model=model, alias=step.alias)
     await close_waiting(
         tx,
         model=model,

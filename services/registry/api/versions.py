@@ -7,6 +7,7 @@ from datetime import datetime
 from headrace.events import FileRef
 from headrace.ids import new_id
 from headrace.runtime.bus import Tx
+from services.registry.api import alias_states
 from services.registry.api.aliases import delete_alias
 from services.registry.api.champions import champion_stays, close_waiting, correlation_of
 from services.registry.domain.lineage import (
@@ -59,6 +60,8 @@ async def delete_version(tx: Tx, *, version: Version, actor: str, now: datetime)
             tx, project=version.project, name=version.model, alias=alias, actor=actor, now=now
         )
     await versions.delete(tx.connection, version=version, now=now)
+    if CHAMPION in model.aliases:
+        await alias_states.tell(tx, model=model, alias=CHAMPION)
     await models.touch(tx.connection, model=model, now=now)
 
 

@@ -147,10 +147,18 @@ def outcome_of(state: State) -> Outcome:
 
 
 def rollback_target(history: Sequence[AliasMove], *, live: Collection[int]) -> int:
+    """As `earlier_champion`. Raises Conflict when there is nowhere to go."""
+    version = earlier_champion(history, live=live)
+    if version is None:
+        raise Conflict("there is no earlier promoted version to roll back to")
+    return version
+
+
+def earlier_champion(history: Sequence[AliasMove], *, live: Collection[int]) -> int | None:
     """The version that was champion before the present one, by promotion, and still lives.
 
     `history` oldest first. Promotions pile up, a rollback takes off what it rolled back, so two
-    rollbacks in a row go two promotions back. Raises Conflict when there is nowhere to go.
+    rollbacks in a row go two promotions back.
     """
     pile: list[int] = []
     for step in history:
@@ -165,7 +173,7 @@ def rollback_target(history: Sequence[AliasMove], *, live: Collection[int]) -> i
     for version in reversed(pile[:-1]):
         if version in live and version != current:
             return version
-    raise Conflict("there is no earlier promoted version to roll back to")
+    return None
 
 
 def policy_document(*, auto_promote: bool, margins: Mapping[str, float], min_rows: int) -> Any:

@@ -31,10 +31,11 @@ async def holder(connection: Connection, *, model: Model, alias: str) -> int | N
     return found
 
 
-async def put(connection: Connection, *, model: Model, move: AliasMove) -> None:
+async def put(connection: Connection, *, model: Model, move: AliasMove) -> datetime:
     """Apply and record a move of an alias of a model that the caller has locked.
 
-    `move.version` None takes the alias away. The recorded time never runs behind the last one.
+    `move.version` None takes the alias away. Returns the recorded time, which never runs behind
+    the last one.
     """
     if move.version is None:
         await connection.execute(
@@ -50,7 +51,7 @@ async def put(connection: Connection, *, model: Model, move: AliasMove) -> None:
             move.alias,
             move.version,
         )
-    await connection.execute(
+    moved_at: datetime = await connection.fetchval(
         "insert into alias_event (project, model_id, alias, version_id, previous_version_id,"
         " cause, actor, request_id, event_id, correlation_id, moved_at)"
         " select $1, $2, $3,"
@@ -58,7 +59,7 @@ async def put(connection: Connection, *, model: Model, move: AliasMove) -> None:
         "  (select id from model_version where model_id = $2 and version = $5),"
         "  $6, $7, $8, $9, $10,"
         "  greatest($11, (select max(moved_at) from alias_event"
-        "    where model_id = $2 and alias = $3))",
+        "    where model_id = $2 and alias = $3)) returning moved_at",
         model.project,
         model.id,
         move.alias,
@@ -71,6 +72,7 @@ async def put(connection: Connection, *, model: Model, move: AliasMove) -> None:
         move.correlation_id,
         move.moved_at,
     )
+    return moved_at
 
 
 async def history(connection: Connection, *, model: Model, alias: str) -> list[AliasMove]:
@@ -90,6 +92,25 @@ async def as_of(
         moment,
     )
     return None if row is None else _move(row)
+
+
+async def note_told(connection: Connection, *, model: Model, alias: str) -> None:
+    """The state topic is told where the alias points."""
+    await connection.execute(
+        "update alias set state_told = true where model_id = $1 and alias = $2 and not state_told",
+        model.id,
+        alias,
+    )
+
+
+async def untold(connection: Connection, *, project: str) -> list[tuple[str, str]]:
+    """Model and alias of what the state topic was never told of."""
+    rows = await connection.fetch(
+        "select m.name, a.alias from alias a join registered_model m on m.id = a.model_id"
+        " where a.project = $1 and not a.state_told order by m.name, a.alias",
+        project,
+    )
+    return [(row["name"], row["alias"]) for row in rows]
 
 
 def _move(row: asyncpg.Record) -> AliasMove:

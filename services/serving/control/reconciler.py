@@ -13,27 +13,46 @@ import asyncpg
 from headrace.errors import Permanent
 from headrace.runtime.telemetry import Log
 from services.serving import store
+from services.serving.control.promoted import PromotedModels
 from services.serving.control.rollout import Rollout
-from services.serving.domain import Champion, Deployment
+from services.serving.domain import Champion, Deployment, State
 from services.serving.link.messages import FirstAnswered, ModelStatus
 
 _EAGER_SECONDS: Final = 2.0
 _EAGER_PAUSE: Final = 0.01
 _IDLE_PAUSE: Final = 1.0
 _RETRY_SECONDS: Final = 0.5
+_PATIENCE_SECONDS: Final = 5.0
+"""How long known champions wait for the state topic: Kafka may be away."""
 _T = TypeVar("_T")
 
 
 class Reconciler:
-    """Restores the champions, then carries out deployments until cancelled."""
+    """Restores the champions, then carries out deployments until cancelled.
 
-    def __init__(self, *, project: str, pool: asyncpg.Pool, rollout: Rollout, log: Log) -> None:
+    Champions that our schema knows come from there; those that it does not know, since it was
+    lost or is new, come from `promoted`, which is complete when `promoted_read` is set.
+    """
+
+    def __init__(
+        self,
+        *,
+        project: str,
+        pool: asyncpg.Pool,
+        rollout: Rollout,
+        promoted: PromotedModels,
+        promoted_read: asyncio.Event,
+        log: Log,
+    ) -> None:
         self._project = project
         self._pool = pool
         self._rollout = rollout
+        self._promoted = promoted
+        self._promoted_read = promoted_read
         self._log = log
         self._busy: dict[str, asyncio.Task[None]] = {}
         self._noting: set[asyncio.Task[None]] = set()
+        self._taken_over = False
         self._answered: set[int] = set()
         self._poked = asyncio.Event()
         self.lost: dict[str, str] = {}
@@ -55,9 +74,16 @@ class Reconciler:
         task.add_done_callback(self._noting.discard)
 
     async def restore(self) -> None:
-        """Bring back every model as it was; a store that is away is waited for."""
+        """Bring back every model as it was; a store that is away is waited for.
+
+        A schema without champions may be a lost one: then the state topic is waited for too, so
+        that workers that still answer are not told that there is nothing to answer with.
+        """
         champions = await self._persist(self._champions)
         await asyncio.gather(*(self._restore_one(champion) for champion in champions))
+        if await self._wait_for_promoted(_PATIENCE_SECONDS if champions else None):
+            unrestored = await self._persist(self._note_promoted)
+            await asyncio.gather(*(self._take_over_one(deployment) for deployment in unrestored))
         await self._rollout.keep_cache_small()
         self._rollout.announce()
         self.restored = True
@@ -71,6 +97,8 @@ class Reconciler:
                 if self._poked.is_set():
                     self._poked.clear()
                     eager_until = loop.time() + _EAGER_SECONDS
+                if not self._taken_over and self._promoted_read.is_set():
+                    await self._persist(self._note_promoted)
                 await self._start_work()
                 pause = _EAGER_PAUSE if loop.time() < eager_until else _IDLE_PAUSE
                 await self._wait(pause)
@@ -123,6 +151,7 @@ class Reconciler:
 
     async def _next(self, model: str) -> Deployment | None:
         async with self._pool.acquire() as connection:
+            await store.drop_overtaken_promotions(connection, project=self._project, model=model)
             return await store.next_work(connection, project=self._project, model=model)
 
     async def _champions(self) -> list[tuple[Champion, Deployment | None]]:
@@ -144,6 +173,39 @@ class Reconciler:
         except Permanent as error:
             self.lost[model] = str(error)
             self._log.error("champion_not_restored", model=model, reason=str(error))
+            return
+        if known[0].deployment.state is State.DONE:
+            await self._persist(lambda: self._rollout.tell_state(known[0].deployment))
+
+    async def _wait_for_promoted(self, seconds: float | None) -> bool:
+        """Whether it is known by then what is promoted; None waits for ever."""
+        try:
+            await asyncio.wait_for(self._promoted_read.wait(), seconds)
+        except TimeoutError:
+            self._log.warning("promoted_models_unknown", waited_seconds=seconds)
+            return False
+        return True
+
+    async def _note_promoted(self) -> list[Deployment]:
+        """Note promotions that are news to our schema; returns those of models without champion."""
+        unrestored = []
+        for order in self._promoted.orders:
+            async with self._pool.acquire() as connection, connection.transaction():
+                if await store.is_newer(connection, order):
+                    await store.take_order(connection, order)
+                    self._log.info("promotion_noted", model=order.model, version=order.version)
+                waiting = await store.unrestored(connection, cause_event=order.cause_event)
+            if waiting is not None:
+                unrestored.append(waiting)
+        self._taken_over = True
+        return unrestored
+
+    async def _take_over_one(self, deployment: Deployment) -> None:
+        try:
+            await self._persist(lambda: self._rollout.take_over(deployment))
+        except Permanent as error:
+            reason = str(error)
+            await self._persist(lambda: self._rollout.give_up(deployment, reason))
 
     async def _note_first_answer(self, number: int, first: FirstAnswered) -> None:
         await self._persist(lambda: self._rollout.note_first_answer(number, first))

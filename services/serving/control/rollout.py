@@ -10,20 +10,26 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from headrace.errors import Permanent, Refused
-from headrace.events import DeploymentFailed, FirstAnswerServed, ModelDeployed
 from headrace.runtime.bus import Bus, Caller, Tx
 from headrace.runtime.clock import Clock
 from headrace.runtime.telemetry import Log
 from services.serving import store
 from services.serving.control.artifacts import ArtifactCache
+from services.serving.control.emitting import (
+    emit_deployed,
+    emit_failed,
+    emit_first_answer,
+    emit_state,
+)
 from services.serving.control.fleet import Fleet
 from services.serving.control.lineup import ModelLineup, Placed
 from services.serving.control.meters import DeploymentMeters
 from services.serving.control.proof import prove
-from services.serving.domain import CHAMPION, Champion, Deployment, State
+from services.serving.domain import Champion, Deployment, State
 from services.serving.link.messages import FirstAnswered, Status
 
 
@@ -57,6 +63,23 @@ class Rollout:
             pinned=await self._place_if_possible(champion.pinned),
             candidate=await self._place_if_possible(candidate),
         )
+
+    async def take_over(self, deployment: Deployment) -> None:
+        """Make champion what answered before our schema was lost; the workers that come get it.
+
+        `deploy` finishes it. Raises Permanent when it cannot be served.
+        """
+        began = time.perf_counter()
+        placed = await self._place(deployment)
+        await self._prove_once(placed)
+        async with self._transaction(deployment) as tx:
+            await store.begin_flip(tx.connection, deployment, load_ms=_ms_since(began))
+        self._lineups[deployment.model] = self._lineup(deployment.model).promoted(placed)
+
+    async def tell_state(self, deployment: Deployment) -> None:
+        """Say again what answers, in case the state topic does not know."""
+        async with self._transaction(deployment) as tx:
+            emit_state(tx, deployment)
 
     async def keep_cache_small(self) -> None:
         """Remove cached files that no line-up uses; only while nothing is being deployed."""
@@ -117,17 +140,7 @@ class Rollout:
                 kept = await store.champion_of(
                     tx.connection, project=deployment.order.project, model=deployment.model
                 )
-                tx.emit(
-                    DeploymentFailed(
-                        project=deployment.order.project,
-                        model=deployment.model,
-                        version=deployment.version,
-                        alias=CHAMPION,
-                        kept_version=kept.deployment.version if kept else None,
-                        reason=reason,
-                        failed_at=self._clock.now(),
-                    )
-                )
+                emit_failed(tx, deployment, kept, reason=reason, at=self._clock.now())
         self._meters.failed(deployment.order.kind)
         self._log.error("deployment_failed", **_names(deployment), reason=reason)
         self._arrange(deployment.model, self._lineup(deployment.model).without(deployment.number))
@@ -140,7 +153,7 @@ class Rollout:
                 tx.connection, number, prediction_id=first.prediction_id, at=at
             )
             if noted is not None and noted.state is State.DONE:
-                _emit_first_answer(tx, noted, cause=noted.deployed_event)
+                emit_first_answer(tx, noted, cause=noted.deployed_event)
 
     async def _prepare(self, deployment: Deployment, *, at_least: int) -> Placed:
         """The model file verified, proven, and loaded by the workers that are here."""
@@ -149,12 +162,15 @@ class Rollout:
         if known is not None:
             return Placed(deployment=deployment, path=known.path)
         placed = await self._place(deployment)
-        if placed.key not in self._proven:
-            await prove(placed.path)
-            self._proven.add(placed.key)
+        await self._prove_once(placed)
         self._lineups[deployment.model] = lineup.with_candidate(placed)
         _check(await self._fleet.settled(self.announce(), at_least=at_least), deployment)
         return placed
+
+    async def _prove_once(self, placed: Placed) -> None:
+        if placed.key not in self._proven:
+            await prove(placed.path)
+            self._proven.add(placed.key)
 
     async def _place(self, deployment: Deployment) -> Placed:
         return Placed(deployment=deployment, path=await self._cache.fetch(deployment.order.files))
@@ -184,10 +200,11 @@ class Rollout:
             )
             if done is None:
                 return
-            event = tx.emit(_deployed(done))
+            event = emit_deployed(tx, done)
             await store.note_deployed_event(tx.connection, done.number, event)
+            emit_state(tx, replace(done, deployed_event=event))
             if done.first_prediction_id is not None:
-                _emit_first_answer(tx, done, cause=event)
+                emit_first_answer(tx, done, cause=event)
         self._meters.deployed(done)
         self._log.info(
             "deployed",
@@ -221,35 +238,6 @@ def _check(statuses: Sequence[Status], deployment: Deployment) -> None:
             reason = model.failures.get(deployment.version)
             if model.name == deployment.model and reason:
                 raise Refused(f"worker {status.worker}: {reason}")
-
-
-def _deployed(done: Deployment) -> ModelDeployed:
-    return ModelDeployed(
-        project=done.order.project,
-        model=done.model,
-        version=done.version,
-        alias=CHAMPION,
-        previous_version=done.previous_version,
-        digest=done.order.digest,
-        files=list(done.order.files),
-        deployed_at=done.finished_at or done.requested_at,
-        load_ms=done.load_ms or 0.0,
-        swap_ms=done.swap_ms or 0.0,
-    )
-
-
-def _emit_first_answer(tx: Tx, done: Deployment, *, cause: str | None) -> None:
-    tx.emit(
-        FirstAnswerServed(
-            project=done.order.project,
-            model=done.model,
-            version=done.version,
-            prediction_id=done.first_prediction_id or "",
-            served_at=done.first_answer_at or done.requested_at,
-        ),
-        correlation_id=done.order.correlation_id,
-        causation_id=cause,
-    )
 
 
 def _names(deployment: Deployment) -> dict[str, object]:

@@ -33,12 +33,18 @@ from headrace.events.registry import (
     DatasetVersionCreated,
     GateEvidence,
     MetricPair,
+    ModelAliasState,
     ModelPromoted,
     ModelVersionCreated,
     PromotionDecided,
     PromotionRequested,
 )
-from headrace.events.serving import DeploymentFailed, FirstAnswerServed, ModelDeployed
+from headrace.events.serving import (
+    DeploymentFailed,
+    DeploymentState,
+    FirstAnswerServed,
+    ModelDeployed,
+)
 from headrace.events.tracking import (
     MetricColumn,
     MetricSummary,
@@ -56,6 +62,7 @@ __all__ = [
     "Data",
     "DatasetVersionCreated",
     "DeploymentFailed",
+    "DeploymentState",
     "DriftDetected",
     "Envelope",
     "EventData",
@@ -69,6 +76,7 @@ __all__ = [
     "MetricColumn",
     "MetricPair",
     "MetricSummary",
+    "ModelAliasState",
     "ModelDeployed",
     "ModelPromoted",
     "ModelVersionCreated",

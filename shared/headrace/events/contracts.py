@@ -24,13 +24,16 @@ DataT = TypeVar("DataT", bound=Data)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Contract(Generic[DataT]):
-    """One event type: who says it, where it goes, what it carries."""
+    """One event type: who says it, where it goes, what it carries.
+
+    `key_fields` are the fields whose values, joined by `/`, are the record key.
+    """
 
     service: str
     model: type[DataT]
     topic: Topic
-    key: Callable[[DataT], str]
-    subject: Callable[[DataT], str]
+    key_fields: tuple[str, ...]
+    subject_field: str
     version: int = 1
 
     @property
@@ -52,6 +55,14 @@ class Contract(Generic[DataT]):
     def content_type(self) -> str:
         """Media type of the data."""
         return PROTOBUF if self.binary else JSON
+
+    def key(self, data: DataT) -> str:
+        """Record key: records of one key keep their order."""
+        return "/".join(str(getattr(data, name)) for name in self.key_fields)
+
+    def subject(self, data: DataT) -> str:
+        """`ce_subject`: the entity that the event is about."""
+        return str(getattr(data, self.subject_field))
 
     def encode(self, data: DataT) -> bytes:
         """Data as record value bytes."""
@@ -97,19 +108,18 @@ class Contract(Generic[DataT]):
 
 
 def _contract(
-    service: str,
-    model: type[DataT],
-    topic: Topic,
-    key: str,
-    subject: str | None = None,
+    service: str, model: type[DataT], topic: Topic, *key_fields: str, subject: str | None = None
 ) -> Contract[DataT]:
-    def read(name: str) -> Callable[[DataT], str]:
-        return lambda data: str(getattr(data, name))
-
     return Contract(
-        service=service, model=model, topic=topic, key=read(key), subject=read(subject or key)
+        service=service,
+        model=model,
+        topic=topic,
+        key_fields=key_fields,
+        subject_field=subject or key_fields[0],
     )
 
+
+_STATE_KEY: Final = ("project", "model", "alias")
 
 CONTRACTS: Final[tuple[Contract[Data], ...]] = cast(
     "tuple[Contract[Data], ...]",
@@ -122,6 +132,13 @@ CONTRACTS: Final[tuple[Contract[Data], ...]] = cast(
         _contract("registry", registry.PromotionRequested, topics.REGISTRY_MODELS, "model"),
         _contract("registry", registry.PromotionDecided, topics.REGISTRY_MODELS, "model"),
         _contract("registry", registry.ModelPromoted, topics.REGISTRY_MODELS, "model"),
+        _contract(
+            "registry",
+            registry.ModelAliasState,
+            topics.REGISTRY_ALIASES,
+            *_STATE_KEY,
+            subject="model",
+        ),
         _contract(
             "orchestrator",
             orchestrator.PipelineRunRequested,
@@ -142,6 +159,9 @@ CONTRACTS: Final[tuple[Contract[Data], ...]] = cast(
         _contract("serving", serving.ModelDeployed, topics.SERVING_DEPLOYMENTS, "model"),
         _contract("serving", serving.DeploymentFailed, topics.SERVING_DEPLOYMENTS, "model"),
         _contract("serving", serving.FirstAnswerServed, topics.SERVING_DEPLOYMENTS, "model"),
+        _contract(
+            "serving", serving.DeploymentState, topics.SERVING_STATE, *_STATE_KEY, subject="model"
+        ),
         _contract("monitoring", monitoring.LabelObserved, topics.MONITORING_LABELS, "model"),
         _contract(
             "monitoring", monitoring.LabelledDataWritten, topics.MONITORING_DATASETS, "dataset"
@@ -164,6 +184,12 @@ def by_type() -> dict[str, Contract[Data]]:
 def by_model() -> dict[type[Data], Contract[Data]]:
     """Contracts by the class of their data."""
     return {contract.model: contract for contract in CONTRACTS}
+
+
+@cache
+def states() -> dict[str, Contract[Data]]:
+    """Contracts of the state topics, by topic name: each has exactly one."""
+    return {contract.topic.name: contract for contract in CONTRACTS if contract.topic.compacted}
 
 
 def contract_of(data: DataT) -> Contract[DataT]:

@@ -98,3 +98,23 @@ class ModelPromoted(EventData):
     digest: Digest
     files: list[FileRef]
     promoted_at: Moment
+
+
+class ModelAliasState(EventData):
+    """What an alias of a model points to now; a tombstone says that the alias is gone."""
+
+    model: Name
+    alias: Name
+    version: int = Field(ge=1)
+    previous_version: int | None = None
+    rollback_version: int | None = Field(
+        default=None, description="Version that a rollback of the champion leads to"
+    )
+    cause: Literal["promotion", "rollback", "set"]
+    request_id: str | None = None
+    digest: Digest | None = Field(default=None, description="Of its files; None: unverified")
+    files: list[FileRef] = Field(default_factory=list)
+    moved_at: Moment = Field(description="Since when it points there")
+    promoted_event: str | None = Field(
+        default=None, description="Id of the ModelPromoted that told of it, where one did"
+    )

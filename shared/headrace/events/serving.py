@@ -32,6 +32,20 @@ class DeploymentFailed(EventData):
     failed_at: Moment
 
 
+class DeploymentState(EventData):
+    """What answers for a model now; a tombstone says that nothing does."""
+
+    model: Name
+    version: int = Field(ge=1)
+    alias: Name = "champion"
+    previous_version: int | None = None
+    digest: Digest
+    files: list[FileRef] = Field(default_factory=list)
+    deployed_at: Moment = Field(description="Since when every worker answers with it")
+    deployed_event: str = Field(description="Id of the ModelDeployed that told of it")
+    promoted_event: str = Field(description="Id of the ModelPromoted that caused it")
+
+
 class FirstAnswerServed(EventData):
     """A newly deployed version gave its first answer to a client."""
 

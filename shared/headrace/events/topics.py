@@ -13,29 +13,45 @@ from typing import Final, Literal
 _HOUR: Final = 3_600_000
 _DAY: Final = 24 * _HOUR
 
+# The active segment is never compacted: short segments and a low ratio keep a start quick.
+_COMPACTION: Final = {
+    "cleanup.policy": "compact",
+    "min.cleanable.dirty.ratio": "0.1",
+    "segment.ms": str(_HOUR),
+}
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Topic:
     """One Kafka topic as it must be.
 
     `kind` decides what becomes of a record that keeps failing: entity topics keep the order of
-    a key, telemetry topics dead-letter the record and go on.
+    a key, telemetry topics dead-letter the record and go on. A topic without retention is
+    compacted: it keeps the latest record of each key for good, until a tombstone removes the key.
     """
 
     name: str
     partitions: int
-    retention_ms: int
+    retention_ms: int | None
     kind: Literal["entity", "telemetry", "dead_letter"] = "entity"
     max_message_bytes: int = 8 * 1024 * 1024
+
+    @property
+    def compacted(self) -> bool:
+        """Whether it holds the latest state of each key instead of events."""
+        return self.retention_ms is None
 
     @property
     def config(self) -> dict[str, str]:
         """Topic configuration as the broker spells it."""
         return {
-            "cleanup.policy": "delete",
-            "retention.ms": str(self.retention_ms),
+            **(_COMPACTION if self.compacted else self._retention),
             "max.message.bytes": str(self.max_message_bytes),
         }
+
+    @property
+    def _retention(self) -> dict[str, str]:
+        return {"cleanup.policy": "delete", "retention.ms": str(self.retention_ms)}
 
 
 TRACKING_INTAKE: Final = Topic(
@@ -44,6 +60,9 @@ TRACKING_INTAKE: Final = Topic(
 TRACKING_RUNS: Final = Topic(name="tracking.run.events.v1", partitions=3, retention_ms=7 * _DAY)
 REGISTRY_MODELS: Final = Topic(
     name="registry.model.events.v1", partitions=3, retention_ms=30 * _DAY
+)
+REGISTRY_ALIASES: Final = Topic(
+    name="registry.model-version.state.v1", partitions=3, retention_ms=None
 )
 REGISTRY_DATASETS: Final = Topic(
     name="registry.dataset.events.v1", partitions=3, retention_ms=30 * _DAY
@@ -63,6 +82,7 @@ SERVING_LOG: Final = Topic(
 SERVING_DEPLOYMENTS: Final = Topic(
     name="serving.deployment.events.v1", partitions=3, retention_ms=30 * _DAY
 )
+SERVING_STATE: Final = Topic(name="serving.deployment.state.v1", partitions=3, retention_ms=None)
 MONITORING_LABELS: Final = Topic(
     name="monitoring.label.intake.v1", partitions=6, retention_ms=7 * _DAY, kind="telemetry"
 )
@@ -77,12 +97,14 @@ TOPICS: Final[tuple[Topic, ...]] = (
     TRACKING_INTAKE,
     TRACKING_RUNS,
     REGISTRY_MODELS,
+    REGISTRY_ALIASES,
     REGISTRY_DATASETS,
     ORCHESTRATOR_COMMANDS,
     ORCHESTRATOR_RUNS,
     ORCHESTRATOR_POLICY,
     SERVING_LOG,
     SERVING_DEPLOYMENTS,
+    SERVING_STATE,
     MONITORING_LABELS,
     MONITORING_DATASETS,
     MONITORING_ALERTS,
@@ -107,6 +129,23 @@ GROUPS: Final[Mapping[str, tuple[Topic, ...]]] = {
     "monitoring.events": (SERVING_DEPLOYMENTS,),
 }
 """Consumer groups, `<service>.<lane>`, and the topics that each one reads."""
+
+VIEWS: Final[Mapping[str, tuple[Topic, ...]]] = {
+    "serving": (REGISTRY_ALIASES,),
+    "console": (
+        REGISTRY_ALIASES,
+        SERVING_STATE,
+        MONITORING_ALERTS,
+        ORCHESTRATOR_COMMANDS,
+        ORCHESTRATOR_POLICY,
+        ORCHESTRATOR_RUNS,
+        REGISTRY_DATASETS,
+        REGISTRY_MODELS,
+        SERVING_DEPLOYMENTS,
+        SERVING_LOG,
+    ),
+}
+"""Services that read topics without a group, anew at every start, into a view in memory."""
 
 
 def dead_letter_topic(group: str, topic: str) -> str:

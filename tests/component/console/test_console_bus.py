@@ -14,7 +14,14 @@ from uuid import uuid4
 import httpx
 import orjson
 
-from headrace.events import ModelDeployed, ModelPromoted, PredictionLogged
+from headrace.client.records import durable_producer
+from headrace.events import (
+    DeploymentState,
+    ModelAliasState,
+    ModelPromoted,
+    PredictionLogged,
+    contract_of,
+)
 from headrace.runtime.bus import Publisher
 from services.console.app import build
 from services.console.settings import Settings
@@ -57,15 +64,43 @@ def promoted(model: str, version: int) -> ModelPromoted:
     )
 
 
-def deployed(model: str, version: int) -> ModelDeployed:
-    return ModelDeployed(
+def champion_state(
+    model: str, version: int, *, rollback_version: int | None = None
+) -> ModelAliasState:
+    return ModelAliasState(
+        model=model,
+        alias="champion",
+        version=version,
+        rollback_version=rollback_version,
+        cause="promotion",
+        digest=DIGEST,
+        moved_at=datetime.now(UTC),
+        promoted_event=str(uuid4()),
+    )
+
+
+def deployment_state(model: str, version: int) -> DeploymentState:
+    return DeploymentState(
         model=model,
         version=version,
         digest=DIGEST,
         deployed_at=datetime.now(UTC),
-        load_ms=1,
-        swap_ms=1,
+        deployed_event=str(uuid4()),
+        promoted_event=str(uuid4()),
     )
+
+
+async def remove(kafka: str, data: ModelAliasState | DeploymentState) -> None:
+    """A tombstone for the key of this state."""
+    contract = contract_of(data)
+    producer = durable_producer(kafka, client_id="test")
+    await producer.start()
+    try:
+        await producer.send_and_wait(
+            contract.topic.name, value=None, key=contract.key(data).encode()
+        )
+    finally:
+        await producer.stop()
 
 
 def champion(page: str) -> str:
@@ -76,7 +111,9 @@ def champion(page: str) -> str:
 
 async def test_a_console_that_starts_late_knows_what_happened_before(kafka: str) -> None:
     model = f"model-{uuid4().hex[:8]}"
-    await publish(kafka, [promoted(model, 1), deployed(model, 1), promoted(model, 2)])
+    await publish(
+        kafka, [champion_state(model, 1), deployment_state(model, 1), champion_state(model, 2)]
+    )
 
     async with console(kafka) as client:
         page = (await client.get("/", params={"model": model})).text
@@ -85,15 +122,40 @@ async def test_a_console_that_starts_late_knows_what_happened_before(kafka: str)
     assert "not answering yet" in page
 
 
+async def test_the_champion_board_needs_no_event_topic(kafka: str) -> None:
+    """As after their retention: no event of this model was ever published, its states were."""
+    model = f"model-{uuid4().hex[:8]}"
+    await publish(kafka, [champion_state(model, 7, rollback_version=4), deployment_state(model, 7)])
+
+    async with console(kafka) as client:
+        page = (await client.get("/", params={"model": model})).text
+
+    assert champion(page) == "v7"
+    assert "not answering yet" not in page
+    assert "Roll back to v4" in page
+
+
+async def test_a_champion_that_is_gone_leaves_the_board(kafka: str) -> None:
+    model = f"model-{uuid4().hex[:8]}"
+    state = champion_state(model, 1)
+    await publish(kafka, [state, promoted(model, 1)])
+    await remove(kafka, state)
+
+    async with console(kafka) as client:
+        page = (await client.get("/", params={"model": model})).text
+
+    assert champion(page) == "\N{EN DASH}"
+
+
 async def test_the_stream_tells_what_changed_and_goes_on_after_a_break(kafka: str) -> None:
     model = f"model-{uuid4().hex[:8]}"
-    await publish(kafka, [promoted(model, 1)])
+    await publish(kafka, [champion_state(model, 1)])
 
     async with console(kafka) as client:
         page = (await client.get("/", params={"model": model})).text
         after = re.search(r"after=([0-9a-f.-]+)", page)
         assert after
-        await publish(kafka, [promoted(model, 2), deployed(model, 2)])
+        await publish(kafka, [champion_state(model, 2), deployment_state(model, 2)])
         identity, regions = await next_change(
             client, model, {"last-event-id": after.group(1)}, "v2"
         )

@@ -40,17 +40,14 @@ MORNING = datetime(2013, 2, 1, 6, tzinfo=UTC)
 
 @dataclass(frozen=True)
 class Published:
-    """One event as it stands in the outbox."""
+    """One event as it stands in the outbox; without data it is a tombstone."""
 
+    name: str
     data: Any
     id: str
     key: str
     correlation_id: str
     causation_id: str | None
-
-    @property
-    def name(self) -> str:
-        return type(self.data).__name__
 
 
 @dataclass(frozen=True)
@@ -80,7 +77,7 @@ class Registry:
         return [
             event
             for event in found
-            if event.data.project == self.project and (not names or event.name in names)
+            if _project(event) == self.project and (not names or event.name in names)
         ]
 
     async def handle(self, data: EventData, *, correlation_id: str | None = None) -> Event[Any]:
@@ -266,9 +263,14 @@ def _published(row: asyncpg.Record) -> Published:
     contract = by_type()[row["type"]]
     headers = row["headers"]
     return Published(
-        data=contract.decode(row["payload"]),
+        name=contract.name,
+        data=None if row["payload"] is None else contract.decode(row["payload"]),
         id=str(row["id"]),
         key=row["aggregateid"],
         correlation_id=headers["ce_correlationid"],
         causation_id=headers.get("ce_causationid"),
     )
+
+
+def _project(event: Published) -> str:
+    return str(event.data.project) if event.data else event.key.split("/")[0]

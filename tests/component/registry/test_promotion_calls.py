@@ -26,12 +26,13 @@ async def test_a_promotion_is_told_in_order_under_one_correlation(registry: Regi
     await registry.call(
         "POST", path, {"requested_by": "step"}, x_correlation_id="turn-1", x_causation_id="cause-1"
     )
-    created, requested, decided, promoted = await registry.events()
-    assert [created.name, requested.name, decided.name, promoted.name] == [
+    created, requested, decided, promoted, state = await registry.events()
+    assert [created.name, requested.name, decided.name, promoted.name, state.name] == [
         "ModelVersionCreated",
         "PromotionRequested",
         "PromotionDecided",
         "ModelPromoted",
+        "ModelAliasState",
     ]
     assert {event.correlation_id for event in (requested, decided, promoted)} == {"turn-1"}
     assert requested.causation_id == "cause-1"

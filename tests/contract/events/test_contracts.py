@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
 
 from headrace.events import CONTRACTS, by_type
-from headrace.events.asyncapi import document
 from headrace.events.compatibility import breaks, check, drift
-from headrace.events.topics import GROUPS, TOPICS, all_topics
+from headrace.events.topics import GROUPS, REGISTRY_ALIASES, TOPICS, VIEWS, all_topics
 
 OBJECT = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]}
 
@@ -27,19 +25,50 @@ def test_frozen_schemas_and_asyncapi_are_what_the_code_says() -> None:
     assert drift() == [], "run `make docs`"
 
 
+BACKWARD = "new readers cannot read old events"
+FORWARD = "old readers cannot read new events"
+FEW = {"enum": ["one", "two"]}
+MANY = {"enum": ["one", "two", "three"]}
+TEXT = {"type": "string"}
+NUMBER = {"type": "integer"}
+NESTED = {"$defs": {"Part": OBJECT}, **changed(a=TEXT, parts={"$ref": "#/$defs/Part"})}
+
+
+def nested(part: dict[str, Any]) -> dict[str, Any]:
+    return {**NESTED, "$defs": {"Part": part}}
+
+
 @pytest.mark.parametrize(
-    ("new", "faults"),
+    ("old", "new", "faults"),
     [
-        (OBJECT, 0),
-        (changed(a={"type": "string"}, b={"type": "integer"}), 0),
-        ({**changed(a={"type": "string"}, b={"type": "integer"}), "required": ["a", "b"]}, 1),
-        ({"type": "object", "properties": {}}, 1),
-        (changed(a={"type": "integer"}), 2),
+        (OBJECT, OBJECT, []),
+        (OBJECT, changed(a=TEXT, b=NUMBER), []),
+        (OBJECT, {**changed(a=TEXT, b=NUMBER), "required": ["a", "b"]}, [BACKWARD]),
+        (OBJECT, {"type": "object", "properties": {}}, [FORWARD]),
+        (OBJECT, {**OBJECT, "required": []}, [FORWARD]),
+        (changed(a=FEW), changed(a=MANY), [FORWARD]),
+        (changed(a=MANY), changed(a=FEW), [BACKWARD]),
+        (OBJECT, changed(a=NUMBER), [BACKWARD, FORWARD]),
+        (NESTED, nested(changed(a=TEXT, b=NUMBER)), []),
+        (NESTED, nested(changed(a=NUMBER)), [BACKWARD, FORWARD]),
     ],
-    ids=["same", "optional added", "required added", "required dropped", "retyped"],
+    ids=[
+        "same",
+        "optional added",
+        "required added",
+        "required dropped",
+        "required made optional",
+        "enum widened",
+        "enum narrowed",
+        "retyped",
+        "optional added inside a part",
+        "retyped inside a part",
+    ],
 )
-def test_the_gate_lets_only_growth_pass(new: dict[str, Any], faults: int) -> None:
-    assert len(breaks(OBJECT, new)) == faults
+def test_the_gate_lets_only_growth_pass(
+    old: dict[str, Any], new: dict[str, Any], faults: list[str]
+) -> None:
+    assert breaks(old, new) == faults
 
 
 def test_every_type_is_unique_and_lives_on_a_declared_topic() -> None:
@@ -48,7 +77,7 @@ def test_every_type_is_unique_and_lives_on_a_declared_topic() -> None:
 
 
 def test_no_service_reads_a_topic_that_only_it_writes() -> None:
-    for group, topics in GROUPS.items():
+    for group, topics in [*GROUPS.items(), *VIEWS.items()]:
         service = group.split(".")[0]
         for topic in topics:
             foreign = not topic.name.startswith(f"{service}.")
@@ -60,8 +89,17 @@ def test_topic_names_are_lower_case_dots_and_hyphens() -> None:
     assert all(topic.name == topic.name.lower() and "_" not in topic.name for topic in all_topics())
 
 
-def test_asyncapi_names_every_message_and_every_group() -> None:
-    text = json.dumps(document())
+def test_a_compacted_topic_keeps_one_kind_of_state() -> None:
+    for topic in TOPICS:
+        kinds = [contract for contract in CONTRACTS if contract.topic == topic]
+        assert topic.compacted == (".state." in topic.name)
+        assert len(kinds) == 1 or not topic.compacted
 
-    assert all(contract.type in text for contract in CONTRACTS)
-    assert all(group in text for group in GROUPS)
+
+def test_compacted_topics_forget_no_key_and_are_cleaned_soon() -> None:
+    assert REGISTRY_ALIASES.config == {
+        "cleanup.policy": "compact",
+        "min.cleanable.dirty.ratio": "0.1",
+        "segment.ms": "3600000",
+        "max.message.bytes": str(8 * 1024 * 1024),
+    }

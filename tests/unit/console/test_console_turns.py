@@ -17,7 +17,6 @@ from headrace.events import (
 )
 from services.console import stories
 from services.console.domain.alerts import alert_views
-from services.console.domain.champions import rollback_target
 from services.console.domain.facts import Fact, ReadModel
 from services.console.domain.turns import Turn, turns, waiting_promotions
 from tests.harness.recorded import (
@@ -299,32 +298,6 @@ def test_two_models_turn_without_touching_each_other(recorder: Recorder) -> None
 
     assert [turn.outcome for turn in turns(facts, "flights")] == ["answering"]
     assert [turn.id for turn in turns(facts, "trains")] == [other]
-
-
-def test_rollbacks_lead_back_one_promotion_at_a_time(recorder: Recorder) -> None:
-    def moved(version: int, cause: str = "promotion", model: str = "flights") -> int | None:
-        recorder.wait(1)
-        recorder.emit(
-            ModelPromoted.model_validate(
-                {
-                    "model": model,
-                    "version": version,
-                    "cause": cause,
-                    "digest": DIGEST,
-                    "files": [],
-                    "promoted_at": recorder.now,
-                }
-            )
-        )
-        return rollback_target(read(recorder).facts("ModelPromoted"), "flights")
-
-    assert moved(1) is None
-    assert moved(2) == 1
-    assert moved(3) == 2
-    assert moved(9, model="trains") == 2
-    assert moved(2, "rollback") == 1
-    assert moved(1, "rollback") is None
-    assert moved(3) == 1
 
 
 @pytest.mark.parametrize(

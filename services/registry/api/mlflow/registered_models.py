@@ -9,8 +9,8 @@ from starlette.requests import Request
 
 from headrace.errors import InvalidInput, NotFound
 from headrace.runtime.db import Connection
+from services.registry.api import alias_states, champions
 from services.registry.api import aliases as alias_calls
-from services.registry.api import champions
 from services.registry.api.context import Context
 from services.registry.api.mlflow.arguments import Arguments
 from services.registry.api.mlflow.documents import model_document, version_document
@@ -59,6 +59,10 @@ def _add_models(routes: APIRouter, context: Context) -> None:
             if names.CHAMPION in model.aliases:
                 raise champions.champion_stays(model.name, "it cannot be renamed")
             await models.rename(tx.connection, model=model, new_name=new_name, now=context.now())
+            renamed = await models.get(tx.connection, project=context.project, name=new_name)
+            for alias in model.aliases:
+                alias_states.tell_gone(tx, model=model, alias=alias)
+                await alias_states.tell(tx, model=renamed, alias=alias)
             return {"registered_model": await _document(context, tx.connection, new_name)}
 
     @routes.patch("/update")
@@ -83,6 +87,8 @@ def _add_models(routes: APIRouter, context: Context) -> None:
                 raise champions.champion_stays(model.name, "it cannot be deleted")
             now = context.now()
             await champions.close_waiting(tx, model=model, reason="the model was deleted", now=now)
+            for alias in model.aliases:
+                alias_states.tell_gone(tx, model=model, alias=alias)
             await models.delete(tx.connection, model=model, now=now)
         return {}
 

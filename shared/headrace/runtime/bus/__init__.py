@@ -3,7 +3,7 @@
 from headrace.client.events import EventProducer as Publisher
 from headrace.runtime.bus.admin import apply_topics, check_topics
 from headrace.runtime.bus.bus import Bus, open_bus
-from headrace.runtime.bus.model import Caller, Event, Subscription, Tx
+from headrace.runtime.bus.model import Caller, Event, Subscription, Tombstone, Tx
 from headrace.runtime.bus.tail import Tail
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "Publisher",
     "Subscription",
     "Tail",
+    "Tombstone",
     "Tx",
     "apply_topics",
     "check_topics",

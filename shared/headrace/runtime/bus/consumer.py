@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from random import Random
 from typing import Final
 
@@ -84,6 +84,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
         self._lanes: dict[Lane, asyncio.Task[None]] = {}
         self._changed = asyncio.Event()
         self._stopping = False
+        self._between = False
         self._looked_at: float | None = None
         self._membership = broker.join(
             group=subscription.group, topics=topics, instance=instance, listener=self
@@ -107,11 +108,13 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
     async def on_partitions_revoked(self, revoked: object) -> None:
         """Finish or roll back at once: the group waits for this."""
         _ = revoked
+        self._between = True
         await self._end_lanes(_REVOKE_SECONDS)
 
     async def on_partitions_assigned(self, assigned: object) -> None:
         """Have lanes made."""
         _ = assigned
+        self._between = False
         self._changed.set()
 
     async def run(self) -> None:
@@ -150,9 +153,11 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
 
     async def _look(self) -> None:
         reader = self._membership.reader
+        assigned = sorted(reader.assignment())
+        await self._end_lanes(0, keep=assigned)
         running = {lane.place for lane in self._lanes}
-        for place in sorted(reader.assignment()):
-            if place not in running and not self._stopping:
+        for place in assigned:
+            if not (place in running or self._between or self._stopping):
                 lane = Lane(place=place, reader=reader, around=self._around)
                 name = f"{self.group} {place.topic} {place.partition}"
                 self._lanes[lane] = asyncio.create_task(lane.run(), name=name)
@@ -177,14 +182,15 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
         with contextlib.suppress(KafkaError):
             await self._membership.reader.getmany(*paused, timeout_ms=0)
 
-    async def _end_lanes(self, seconds: float) -> None:
+    async def _end_lanes(self, seconds: float, *, keep: Collection[TopicPartition] = ()) -> None:
         """Let each lane finish its transaction for so long, then roll it back."""
-        lanes = self._lanes
-        for lane in lanes:
+        ending = {lane: task for lane, task in self._lanes.items() if lane.place not in keep}
+        for lane in ending:
             lane.stop()
-        if seconds and lanes:
-            await asyncio.wait(lanes.values(), timeout=seconds)
-        for task in lanes.values():
+        if seconds and ending:
+            await asyncio.wait(ending.values(), timeout=seconds)
+        for task in ending.values():
             task.cancel()
-        await asyncio.gather(*lanes.values(), return_exceptions=True)
-        self._lanes = {}
+        await asyncio.gather(*ending.values(), return_exceptions=True)
+        for lane in ending:
+            self._lanes.pop(lane, None)

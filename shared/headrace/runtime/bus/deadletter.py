@@ -11,6 +11,7 @@ from aiokafka import ConsumerRecord
 from headrace.client.records import MAX_RECORD_BYTES
 from headrace.errors import InvalidInput
 from headrace.events.envelope import JSON, format_time
+from headrace.events.headers import UNDECODABLE_TYPE
 from headrace.events.topics import dead_letter_topic
 from headrace.ids import new_id
 from headrace.runtime.bus.model import Outgoing
@@ -60,7 +61,7 @@ class Burial:
             "dlt_attempts": str(self.attempts),
             "dlt_first_failed_at": format_time(self.first_failed_at or self.at),
         }
-        event_type = kept.pop("ce_type", "headrace.bus.Undecodable.v1")
+        event_type = kept.pop("ce_type", UNDECODABLE_TYPE)
         defaults = {"content-type": JSON, "ce_time": format_time(self.at)}
         for name in ("ce_specversion", "ce_partitionkey"):
             kept.pop(name, None)

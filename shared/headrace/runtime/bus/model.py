@@ -9,7 +9,7 @@ from typing import Any, Generic, Self, TypeVar
 
 from headrace.client.records import MAX_RECORD_BYTES
 from headrace.errors import InvalidInput, Permanent
-from headrace.events.contracts import Data, contract_of
+from headrace.events.contracts import Contract, Data, by_model, contract_of
 from headrace.events.envelope import Envelope, Head, format_time
 from headrace.ids import new_id
 from headrace.runtime.db import Connection
@@ -60,6 +60,31 @@ class Event(Generic[DataT_co]):
     def correlation_id(self) -> str:
         """Loop turn that it belongs to; its own id where the producer gave none."""
         return self.envelope.correlation_id or self.envelope.id
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tombstone:
+    """A key of a compacted topic that has no state any more.
+
+    `at` is the time of the event, or of the record where whoever deleted the key named no event.
+    """
+
+    contract: Contract[Data]
+    key: str
+    at: datetime
+    topic: str
+    partition: int
+    offset: int
+
+    @property
+    def key_values(self) -> tuple[str, ...]:
+        """Values of the contract's key fields."""
+        return tuple(self.key.rsplit("/", len(self.contract.key_fields) - 1))
+
+    @property
+    def is_of_contract(self) -> bool:
+        """Whether the key is one that the contract's states have."""
+        return len(self.key_values) == len(self.contract.key_fields)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -140,26 +165,14 @@ class Tx:
         Lock the aggregate's row before, so that order in the log is order of commits. Raises
         InvalidInput for data that no record could carry, before anything is committed.
         """
-        caller = Caller.by(cause) if cause is not None else self.caller
-        if caller is None and correlation_id is None:
-            raise ValueError("emit in a batch handler needs `cause` or `correlation_id`")
-        identity = event_id or new_id()
         contract = contract_of(data)
         payload = contract.encode(data)
         if len(payload) > MAX_RECORD_BYTES:
             raise InvalidInput(
                 f"{contract.name} of {len(payload)} bytes: at most {MAX_RECORD_BYTES} fit an event"
             )
-        headers = {
-            "ce_time": format_time(datetime.now(UTC)),
-            "ce_subject": contract.subject(data),
-            "ce_correlationid": correlation_id or (caller.correlation_id if caller else identity),
-            "content-type": contract.content_type,
-            "traceparent": next_hop(caller.traceparent if caller else None),
-        }
-        causation = causation_id or (caller.causation_id if caller else None)
-        if causation:
-            headers["ce_causationid"] = causation
+        chain = self._chain(cause, correlation_id, causation_id)
+        identity = event_id or new_id()
         self.outgoing.append(
             Outgoing(
                 id=identity,
@@ -167,10 +180,61 @@ class Tx:
                 key=contract.key(data),
                 type=contract.type,
                 payload=payload,
-                headers=headers,
+                headers={
+                    "ce_subject": contract.subject(data),
+                    "content-type": contract.content_type,
+                    **chain,
+                },
             )
         )
         return identity
+
+    def tombstone(
+        self,
+        model: type[Data],
+        *key: str,
+        cause: Event[Any] | None = None,
+        correlation_id: str | None = None,
+        causation_id: str | None = None,
+    ) -> str:
+        """Say that a key of a state topic has no state any more; returns the event id.
+
+        `key` are the values of the contract's key fields; for the rest see `emit`.
+        """
+        contract = by_model()[model]
+        if not contract.topic.compacted or len(key) != len(contract.key_fields):
+            wanted = ", ".join(contract.key_fields)
+            raise ValueError(f"{contract.name}: expected a state contract's key ({wanted})")
+        subject = key[contract.key_fields.index(contract.subject_field)]
+        chain = self._chain(cause, correlation_id, causation_id)
+        identity = new_id()
+        self.outgoing.append(
+            Outgoing(
+                id=identity,
+                topic=contract.topic.name,
+                key="/".join(key),
+                type=contract.type,
+                payload=None,
+                headers={"ce_subject": subject, **chain},
+            )
+        )
+        return identity
+
+    def _chain(
+        self, cause: Event[Any] | None, correlation_id: str | None, causation_id: str | None
+    ) -> dict[str, str]:
+        """Headers that say when, and put an event into its chain of causes."""
+        caller = Caller.by(cause) if cause is not None else self.caller
+        correlation = correlation_id or (caller.correlation_id if caller else None)
+        if correlation is None:
+            raise ValueError("emit in a batch handler needs `cause` or `correlation_id`")
+        causation = causation_id or (caller.causation_id if caller else None)
+        return {
+            "ce_time": format_time(datetime.now(UTC)),
+            "ce_correlationid": correlation,
+            **({"ce_causationid": causation} if causation else {}),
+            "traceparent": next_hop(caller.traceparent if caller else None),
+        }
 
 
 Handler = Callable[[Event[Any], Tx], Awaitable[None]]
