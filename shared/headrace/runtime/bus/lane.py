@@ -17,7 +17,12 @@ from random import Random
 from typing import Final
 
 from aiokafka import ConsumerRecord, TopicPartition
-from aiokafka.errors import IllegalStateError, KafkaError, OffsetOutOfRangeError
+from aiokafka.errors import (
+    IllegalStateError,
+    KafkaError,
+    NoOffsetForPartitionError,
+    OffsetOutOfRangeError,
+)
 
 from headrace.errors import Permanent
 from headrace.runtime.bus.backoff import full_jitter
@@ -31,6 +36,7 @@ from headrace.runtime.telemetry import Log, Metrics
 from headrace.runtime.tracing import Tracer
 
 _ALARM_SECONDS: Final = 5.0
+_SETTLE_SECONDS: Final = 0.02
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,8 +92,8 @@ class Lane:
                 await self._fenced()
             except OffsetOutOfRangeError as error:
                 await self._alarm(error)
-            except IllegalStateError:
-                await self._not_ours_now()
+            except (IllegalStateError, NoOffsetForPartitionError):
+                await self._not_settled()
             except BACKEND_TROUBLE as error:
                 await self._wait_out(error)
             except Exception as error:
@@ -168,10 +174,10 @@ class Lane:
         self._forget()
         await self._pause(_ALARM_SECONDS)
 
-    async def _not_ours_now(self) -> None:
-        """The assignment went away under a call; the member ends this lane or it comes back."""
+    async def _not_settled(self) -> None:
+        """The assignment came or went under a call: the client says so once and is set anew."""
         self._forget()
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(_SETTLE_SECONDS)
 
     async def _wait_out(self, error: Exception) -> None:
         self._around.log.warning(
