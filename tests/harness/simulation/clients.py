@@ -17,7 +17,7 @@ from aiokafka.errors import KafkaError
 
 from headrace.events import Envelope, contract_of, encode_headers
 from headrace.events.contracts import Data
-from headrace.events.topics import ORCHESTRATOR_RUNS, REGISTRY_DATASETS
+from headrace.events.topics import MONITORING_LABELS, ORCHESTRATOR_RUNS, REGISTRY_DATASETS
 from headrace.ids import new_id
 from headrace.runtime.bus import Bus
 from headrace.runtime.bus.ports import BACKEND_TROUBLE
@@ -27,7 +27,6 @@ from tests.harness.simulation.process import Killed
 from tests.harness.simulation.workload import (
     connection_of,
     run_changed,
-    run_requested,
     version_created,
 )
 from tests.harness.simulation.world import Instance, ProcessDied
@@ -85,14 +84,15 @@ class Clients:
             if answering:
                 await self._request(self.random.choice(answering), self.random.choice(keys))
 
-    async def send_foreign(self, *, key: str, events: int) -> None:
-        """A producer at least once: it repeats what it is not sure of, and some for no reason."""
+    async def send_foreign(self, data: Data, *, events: int) -> None:
+        """At least once: it repeats what it is not sure of, and some for no reason."""
+        key = contract_of(data).key(data)
+        place = self._place(contract_of(data).topic.name, key)
         for position in range(1, events + 1):
             await asyncio.sleep(self.random.expovariate(3.0))
             one = _Try(id=new_id(), key=key, position=position)
             self.tries.append(one)
-            draft = self._foreign(run_requested(key), one.id)
-            place = self._place(contract_of(run_requested(key)).topic.name, key)
+            draft = self._foreign(data, one.id)
             times = 2 if self.random.random() < 0.3 else 1
             await self._append(place, [draft] * times)
             one.outcome = Outcome.ACKNOWLEDGED
@@ -103,7 +103,7 @@ class Clients:
         """Somebody who sends what nobody can read."""
         for _ in range(records):
             await asyncio.sleep(self.random.expovariate(1.0))
-            topic = self.random.choice((REGISTRY_DATASETS, ORCHESTRATOR_RUNS))
+            topic = self.random.choice((MONITORING_LABELS, ORCHESTRATOR_RUNS, REGISTRY_DATASETS))
             place = self.random.choice(self.world.cluster.places([topic.name]))
             await self._append(place, [self.random.choice(_POISONS)])
 

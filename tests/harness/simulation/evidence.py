@@ -20,10 +20,10 @@ from tests.harness.history import (
 )
 from tests.harness.simulation.clients import Clients
 from tests.harness.simulation.postgres.tables import EffectRow, Schema, Waiting
-from tests.harness.simulation.workload import FIRST, SECOND, TOPICS
+from tests.harness.simulation.workload import FIRST, SECOND, TELEMETRY, TOPICS
 from tests.harness.simulation.world import World
 
-SERVICES: Final = ("registry", "orchestrator")
+SERVICES: Final = ("registry", "orchestrator", "monitoring")
 
 
 class Evidence:
@@ -48,7 +48,7 @@ class Evidence:
                 found.append(f"{len(schema.outbox.rows)} outbox rows of {service}")
             if schema.parked.rows:
                 found.append(f"{len(schema.parked.rows)} parked records of {service}")
-        for group in (FIRST, SECOND):
+        for group in (FIRST, SECOND, TELEMETRY):
             found.extend(self._unread(group))
         return found
 
@@ -56,9 +56,11 @@ class Evidence:
         """What the checker finds in the history of the whole run."""
         first = [*clients.attempts("d"), *clients.attempts("f"), *self._poisons(FIRST)]
         second = [*clients.attempts("o"), *self._poisons(SECOND)]
+        telemetry = [*clients.attempts("t"), *self._poisons(TELEMETRY)]
         histories = (
             self._history(first, groups={FIRST: None, SECOND: FIRST}),
             self._history(second, groups={SECOND: None}),
+            self._history(telemetry, groups={TELEMETRY: None}),
         )
         return list(dict.fromkeys(str(one) for history in histories for one in check(history)))
 

@@ -13,7 +13,15 @@ from tests.harness.simulation.evidence import SERVICES, Evidence
 from tests.harness.simulation.fates import Fates
 from tests.harness.simulation.faults import Faults
 from tests.harness.simulation.loop import Deadlock, Endless, VirtualLoop
-from tests.harness.simulation.workload import FIRST, SECOND, TOPICS, Handlers
+from tests.harness.simulation.workload import (
+    FIRST,
+    SECOND,
+    TELEMETRY,
+    TOPICS,
+    Handlers,
+    label_observed,
+    run_requested,
+)
 from tests.harness.simulation.world import Instance, World
 
 _FAULT_SECONDS: Final = 8.0
@@ -90,15 +98,17 @@ class _Run:
         if draw.random() < 0.7:
             yield self._clients.use("orchestrator", keys=("o1", "o2", "o3"), requests=10)
         for number in range(draw.randint(0, 2)):
-            yield self._clients.send_foreign(key=f"f{number}", events=8)
+            yield self._clients.send_foreign(run_requested(f"f{number}"), events=8)
+        for number in range(draw.choice((0, 0, 2))):
+            yield self._clients.send_foreign(label_observed(f"t{number}"), events=10)
         if draw.random() < 0.5:
             yield self._clients.send_poison(records=draw.randint(1, 4))
 
     async def _make_keys_sick(self) -> None:
         for _ in range(self._random.choice((0, 0, 1, 3))):
             await asyncio.sleep(self._random.uniform(0.0, 3.0))
-            group = self._random.choice((FIRST, SECOND))
-            key = self._random.choice(("d1", "d2", "o1", "f0"))
+            group = self._random.choice((FIRST, SECOND, TELEMETRY))
+            key = self._random.choice(("d1", "d2", "o1", "f0", "t0"))
             self._fates.sicken(group, key, now=self.world.loop.time())
 
     async def _rests(self) -> bool:

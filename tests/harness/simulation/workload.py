@@ -3,6 +3,7 @@
     clients -> registry -> DatasetVersionCreated -> orchestrator.events
     a foreign producer -> PipelineRunRequested   -> orchestrator.events
     orchestrator.events, clients -> orchestrator -> PipelineRunChanged -> registry.events
+    a foreign producer -> LabelObserved          -> monitoring.telemetry
 
 Each event carries the id of the attempt that it goes back to as its correlation id.
 """
@@ -11,14 +12,21 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from headrace.errors import Permanent
-from headrace.events import DatasetVersionCreated, PipelineRunChanged, PipelineRunRequested
+from headrace.events import (
+    DatasetVersionCreated,
+    LabelObserved,
+    PipelineRunChanged,
+    PipelineRunRequested,
+)
+from headrace.events.contracts import Data
 from headrace.events.topics import (
+    MONITORING_LABELS,
     ORCHESTRATOR_COMMANDS,
     ORCHESTRATOR_RUNS,
     REGISTRY_DATASETS,
@@ -26,7 +34,7 @@ from headrace.events.topics import (
     all_topics,
 )
 from headrace.runtime.bus import Event, Subscription, Tx
-from headrace.runtime.bus.model import Patience
+from headrace.runtime.bus.model import BatchHandler, Handler, Patience
 from tests.harness.simulation.fates import Fates
 from tests.harness.simulation.postgres.connection import SimulatedConnection
 
@@ -35,8 +43,14 @@ if TYPE_CHECKING:
 
 FIRST: Final = "orchestrator.events"
 SECOND: Final = "registry.events"
+TELEMETRY: Final = "monitoring.telemetry"
 
-_CARRYING: Final = (REGISTRY_DATASETS, ORCHESTRATOR_COMMANDS, ORCHESTRATOR_RUNS)
+_CARRYING: Final = (
+    REGISTRY_DATASETS,
+    ORCHESTRATOR_COMMANDS,
+    ORCHESTRATOR_RUNS,
+    MONITORING_LABELS,
+)
 TOPICS: Final[tuple[Topic, ...]] = tuple(
     replace(topic, partitions=min(topic.partitions, 2))
     for topic in all_topics()
@@ -67,6 +81,10 @@ def run_requested(key: str) -> PipelineRunRequested:
     return PipelineRunRequested(pipeline_run_id=key, pipeline="p", requested_by="someone")
 
 
+def label_observed(key: str) -> LabelObserved:
+    return LabelObserved(model=key, prediction_id="p", label=1.0, observed_at=_MOMENT)
+
+
 def connection_of(tx: Tx) -> SimulatedConnection:
     """What stands behind a transaction's connection here."""
     return cast("SimulatedConnection", tx.connection)
@@ -82,25 +100,27 @@ class Handlers:
 
     def of(self, service: str) -> list[Subscription]:
         """What a service subscribes to."""
-        if service == "orchestrator":
-            return [
-                Subscription(
-                    group=FIRST,
-                    handlers={
-                        DatasetVersionCreated: self._on_version,
-                        PipelineRunRequested: self._on_request,
-                    },
-                    patience=_PATIENCE,
-                    max_records=self._random.choice((1, 3, 2000)),
-                )
-            ]
+        handlers: Mapping[str, Mapping[type[Data], Handler]] = {
+            FIRST: {
+                DatasetVersionCreated: self._on_version,
+                PipelineRunRequested: self._on_request,
+            },
+            SECOND: {},
+            TELEMETRY: {LabelObserved: self._on_label},
+        }
+        batches: Mapping[str, Mapping[type[Data], BatchHandler]] = {
+            SECOND: {PipelineRunChanged: self._on_changes}
+        }
         return [
             Subscription(
-                group=SECOND,
-                batches={PipelineRunChanged: self._on_changes},
+                group=group,
+                handlers=handlers[group],
+                batches=batches.get(group, {}),
                 patience=_PATIENCE,
-                max_records=self._random.choice((2, 5, 2000)),
+                max_records=self._random.choice((1, 3, 2000)),
             )
+            for group in handlers
+            if group.startswith(f"{service}.")
         ]
 
     async def _on_version(self, event: Event[DatasetVersionCreated], tx: Tx) -> None:
@@ -132,6 +152,11 @@ class Handlers:
                 tx.refuse(event, error)
                 continue
             await connection_of(tx).append_effect(group=SECOND, id_=event.correlation_id, key=key)
+
+    async def _on_label(self, event: Event[LabelObserved], tx: Tx) -> None:
+        key = event.data.model
+        await connection_of(tx).append_effect(group=TELEMETRY, id_=event.id, key=key)
+        self._meet(TELEMETRY, event.id, key)
 
     def _meet(self, group: str, event: str, key: str) -> None:
         self._fates.meet(group=group, event=event, key=key, now=self._world.loop.time())
