@@ -1,0 +1,149 @@
+"""What is found in the databases: effects, outboxes, offsets; and whether the bus is at rest."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Final
+
+import asyncpg
+from aiokafka import AIOKafkaConsumer
+
+from headrace.events.topics import GROUPS
+from tests.faults import log
+from tests.faults.worker import FIRST, SECOND
+from tests.harness.history import Effect, OffsetSnapshot
+
+_LOOK_SECONDS: Final = 0.1
+_OFFSETS: Final = """
+select grp, topic, part, next_offset from registry.consumer_offset
+union all select grp, topic, part, next_offset from orchestrator.consumer_offset
+"""
+_PENDING: Final = """
+select (select count(*) from registry.outbox) + (select count(*) from orchestrator.outbox)
+"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Found:
+    """The tables of one round, in the order of their rows."""
+
+    written: Sequence[Effect]
+    first: Sequence[Effect]
+    second: Sequence[Effect]
+    follow_ups: frozenset[str]
+    pending_own: frozenset[str]
+    pending_follow_ups: frozenset[str]
+
+
+@asynccontextmanager
+async def connected(url: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection past every proxy; waits for a database that is coming up."""
+    async with asyncio.timeout(60):
+        while True:
+            try:
+                connection = await asyncpg.connect(url, timeout=5)
+                break
+            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                await asyncio.sleep(0.1)
+    try:
+        yield connection
+    finally:
+        await connection.close(timeout=2)
+
+
+async def find(connection: asyncpg.Connection, name: str) -> Found:
+    """Everything that the round of this name left."""
+    return Found(
+        written=await _effects(connection, "registry.written", name),
+        first=await _effects(connection, "orchestrator.effect", name),
+        second=await _effects(connection, "registry.effect", name),
+        follow_ups=await _ids(
+            connection,
+            "select follow_up from orchestrator.effect where key like $1 || '-%'",
+            name,
+        ),
+        pending_own=await _pending(connection, "registry.outbox", name),
+        pending_follow_ups=await _pending(connection, "orchestrator.outbox", name),
+    )
+
+
+async def at_rest(connection: asyncpg.Connection, client: AIOKafkaConsumer) -> list[str]:
+    """What still moves: outbox rows and partitions that a group has not read to the end."""
+    pending = await connection.fetchval(_PENDING)
+    held = {
+        (row["grp"], row["topic"], row["part"]): row["next_offset"]
+        for row in await connection.fetch(_OFFSETS)
+    }
+    moving = [f"{pending} outbox rows"] if pending else []
+    for place, end in (await log.ends(client)).items():
+        for group in (FIRST, SECOND):
+            if place.topic not in {topic.name for topic in GROUPS[group]}:
+                continue
+            behind = end - held.get((group, place.topic, place.partition), 0)
+            if behind > 0:
+                moving.append(f"{group} is {behind} behind in {place.topic}/{place.partition}")
+    return moving + await _parked(connection)
+
+
+@dataclass(slots=True)
+class Watch:
+    """Reads the stored offsets again and again, through every fault."""
+
+    url: str
+    snapshots: list[OffsetSnapshot] = field(default_factory=list)
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                async with connected(self.url) as connection:
+                    while True:
+                        await self._look(connection)
+                        await asyncio.sleep(_LOOK_SECONDS)
+
+    async def _look(self, connection: asyncpg.Connection) -> None:
+        for row in await connection.fetch(_OFFSETS):
+            self.snapshots.append(
+                OffsetSnapshot(
+                    group=row["grp"],
+                    topic=row["topic"],
+                    partition=row["part"],
+                    offset=row["next_offset"],
+                )
+            )
+
+
+async def _effects(connection: asyncpg.Connection, table: str, name: str) -> list[Effect]:
+    rows = await connection.fetch(
+        f"select id, key from {table} where key like $1 || '-%' order by n",  # noqa: S608
+        name,
+    )
+    return [Effect(id=row["id"], key=row["key"]) for row in rows]
+
+
+async def _pending(connection: asyncpg.Connection, table: str, name: str) -> frozenset[str]:
+    return await _ids(
+        connection,
+        f"select id::text from {table} where aggregateid like $1 || '-%'",  # noqa: S608
+        name,
+    )
+
+
+async def _ids(connection: asyncpg.Connection, query: str, name: str) -> frozenset[str]:
+    return frozenset(row[0] for row in await connection.fetch(query, name))
+
+
+async def _parked(connection: asyncpg.Connection) -> list[str]:
+    moving = []
+    for schema in ("registry", "orchestrator"):
+        table = f"{schema}.parked"
+        if await connection.fetchval("select to_regclass($1)", table) is None:
+            continue
+        count = await connection.fetchval(f"select count(*) from {table}")  # noqa: S608
+        if count:
+            moving.append(f"{count} records parked in {schema}")
+    return moving
