@@ -6,6 +6,7 @@ import asyncio
 import multiprocessing
 import os
 import signal
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
@@ -25,6 +26,7 @@ class Fleet:
 
     servers: Servers
     directory: Path
+    program: Callable[[Job], None] = main
     _context: ForkServerContext = field(
         default_factory=lambda: multiprocessing.get_context("forkserver")
     )
@@ -38,7 +40,7 @@ class Fleet:
 
     def __post_init__(self) -> None:
         """Workers are forked from a process that has imported everything: a start costs 20 ms."""
-        self._context.set_forkserver_preload(["tests.faults.worker"])
+        self._context.set_forkserver_preload([self.program.__module__])
 
     @property
     def orders(self) -> Path:
@@ -144,7 +146,9 @@ class Fleet:
             journals=self.journals,
             crash_at=crash_at,
         )
-        process = self._context.Process(target=main, args=(job,), name=str(slot), daemon=True)
+        process = self._context.Process(
+            target=self.program, args=(job,), name=str(slot), daemon=True
+        )
         process.start()
         self._filled[slot] = process
         (self._armed.add if crash_at else self._armed.discard)(slot)

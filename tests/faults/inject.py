@@ -21,6 +21,7 @@ from tests.faults.plan import (
     Fault,
     Freeze,
     FreezeServer,
+    FullDisk,
     Join,
     Kill,
     KillServer,
@@ -89,6 +90,8 @@ class Injector:
                 await self._join(fault)
             case Resend():
                 await self._resend(fault, random, begin)
+            case FullDisk():
+                await self._full_disk(fault)
             case _:
                 assert_never(fault)
 
@@ -148,6 +151,12 @@ class Injector:
         except (KafkaError, TimeoutError):
             # The broker may be the victim of another fault just now.
             return
+
+    async def _full_disk(self, fault: FullDisk) -> None:
+        disk = self.servers.disks[fault.backend]
+        await asyncio.to_thread(disk.fill)
+        await asyncio.sleep(fault.seconds)
+        disk.free()
 
     def _server(self, backend: Backend) -> SupervisedProcess:
         return self.servers.kafka if backend == "kafka" else self.servers.postgres

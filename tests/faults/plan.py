@@ -131,7 +131,21 @@ class Resend:
         return f"resend {self.records}"
 
 
-Fault = Kill | Crash | Freeze | Zombie | KillServer | FreezeServer | Disturb | Join | Resend
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FullDisk:
+    """No byte is left on a server's disk for some seconds; never drawn, since it needs one."""
+
+    at: float
+    backend: Backend
+    seconds: float
+
+    def __str__(self) -> str:
+        return f"full disk {self.backend} {self.seconds:.1f}s"
+
+
+Fault = (
+    Kill | Crash | Freeze | Zombie | KillServer | FreezeServer | Disturb | Join | Resend | FullDisk
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

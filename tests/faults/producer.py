@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
-from typing import Final
+from typing import Final, Protocol
 
 from headrace.events.registry import DatasetVersionCreated
 from headrace.ids import new_id
-from headrace.runtime.bus import Bus, Tx
+from headrace.runtime.bus import Tx
 from headrace.runtime.telemetry import Log
 from tests.faults.journal import Intent, Journal
 from tests.faults.orders import Orders
@@ -27,6 +28,12 @@ _LONGEST_PAUSE: Final = 0.04
 _DIGEST: Final = f"sha256:{'0' * 64}"
 
 
+class Transactions(Protocol):
+    """What a producer needs of the bus; the peer of the comparison has it too."""
+
+    def transaction(self) -> AbstractAsyncContextManager[Tx]: ...
+
+
 class _OnPurpose(Exception):
     """The transaction is to be rolled back."""
 
@@ -35,7 +42,7 @@ class _OnPurpose(Exception):
 class Producer:
     """Follows the orders of one round after the other."""
 
-    bus: Bus
+    bus: Transactions
     name: str
     orders: Path
     journals: Path

@@ -172,7 +172,7 @@ def own_history(
 ) -> History:
     """Of the producers with a database, which at rest says what became of the unknown ones."""
     committed = {row.id for row in found.written}
-    attempts = [_resolved(attempt, committed) for attempt in told.attempts]
+    attempts = [resolved(attempt, committed) for attempt in told.attempts]
     first = [effect for effect in found.first if "-own-" in effect.key]
     second = [effect for effect in found.second if "-own-" in effect.key]
     # A dead letter that nobody asked for is a lost effect.
@@ -189,13 +189,13 @@ def own_history(
                 service="registry",
                 committed=committed,
                 pending=found.pending_own,
-                published=_published(records, _OWN),
+                published=published(records, _OWN),
             ),
             Outbox(
                 service="orchestrator",
                 committed=found.follow_ups,
                 pending=found.pending_follow_ups,
-                published=_published(records, _FOLLOW_UPS),
+                published=published(records, _FOLLOW_UPS),
             ),
         ],
         offsets=offsets,
@@ -219,7 +219,7 @@ def foreign_history(attempts: Sequence[Attempt], found: Found) -> History:
     )
 
 
-def _resolved(attempt: Attempt, committed: set[str]) -> Attempt:
+def resolved(attempt: Attempt, committed: set[str]) -> Attempt:
     if attempt.outcome is not Outcome.UNKNOWN or attempt.id in committed:
         return attempt
     return Attempt(
@@ -227,7 +227,7 @@ def _resolved(attempt: Attempt, committed: set[str]) -> Attempt:
     )
 
 
-def _published(records: Sequence[ConsumerRecord], topic: str) -> frozenset[str]:
+def published(records: Sequence[ConsumerRecord], topic: str) -> frozenset[str]:
     return frozenset(_header(record, "ce_id") for record in records if record.topic == topic)
 
 

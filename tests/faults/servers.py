@@ -23,6 +23,7 @@ from deploy.local.ports import Ports, free_block
 from deploy.local.postgres import postgres_spec
 from deploy.local.process import ProcessSpec, SupervisedProcess
 from deploy.local.processes import base_environment
+from tests.faults.disk import SmallDisk
 from tests.faults.proxy import Proxy
 from tests.faults.slots import Slot
 
@@ -48,6 +49,7 @@ class Servers:
     kafka: SupervisedProcess
     postgres: SupervisedProcess
     links: Mapping[Slot, Links]
+    disks: Mapping[str, SmallDisk]
 
     def through(self, slot: Slot) -> Backends:
         links = self.links[slot]
@@ -68,19 +70,28 @@ class Servers:
 
 
 @contextlib.contextmanager
-def running_servers(slots: Sequence[Slot] = ()) -> Iterator[Servers]:
-    """Start both, durable, with topics and roles; end them and delete their data afterwards."""
+def running_servers(
+    slots: Sequence[Slot] = (), *, small_disks: Sequence[str] = ()
+) -> Iterator[Servers]:
+    """Start both, durable, with topics and roles; end them and delete their data afterwards.
+
+    `small_disks` names the servers that keep their data on a disk that a test can fill.
+    """
     sweep_temporary(_PREFIX)
     with free_block() as ports:
         directory = _directory()
         leftovers = Leftovers(directory)
         leftovers.begin(base=ports.base, services=())
-        servers = _assemble(directory, ports, leftovers.stack_id, slots)
+        disks = {name: SmallDisk(directory / name) for name in small_disks}
         try:
-            _start(servers)
-            yield servers
+            with contextlib.ExitStack() as mounted:
+                for disk in disks.values():
+                    mounted.enter_context(disk)
+                servers = _assemble(directory, ports, leftovers.stack_id, slots, disks)
+                mounted.callback(_stop, servers)
+                _start(servers)
+                yield servers
         finally:
-            _stop(servers)
             leftovers.remove()
 
 
@@ -93,7 +104,13 @@ def _directory() -> Path:
     return directory
 
 
-def _assemble(directory: Path, ports: Ports, stack_id: str, slots: Sequence[Slot]) -> Servers:
+def _assemble(
+    directory: Path,
+    ports: Ports,
+    stack_id: str,
+    slots: Sequence[Slot],
+    disks: Mapping[str, SmallDisk],
+) -> Servers:
     credentials = Credentials.of(directory / "credentials.json")
     env = base_environment({STACK_ID_VARIABLE: stack_id})
     listeners = {slot: ports.base + _FIRST_LISTENER + place for place, slot in enumerate(slots)}
@@ -115,6 +132,7 @@ def _assemble(directory: Path, ports: Ports, stack_id: str, slots: Sequence[Slot
         kafka=SupervisedProcess(kafka, directory=directory),
         postgres=SupervisedProcess(postgres, directory=directory),
         links=links,
+        disks=disks,
     )
 
 

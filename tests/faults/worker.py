@@ -56,7 +56,7 @@ class Job:
 
 def main(job: Job) -> None:
     """Work until told to stop, killed, or left alone by whoever started this."""
-    _write_to(job.log)
+    write_to(job.log)
     _arm(job.crash_at)
     asyncio.run(_work(job))
 
@@ -71,7 +71,7 @@ async def prepare(url: str, *, service: str) -> None:
         await pool.close()
 
 
-def _write_to(path: Path) -> None:
+def write_to(path: Path) -> None:
     output = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(output, 1)
     os.dup2(output, 2)
@@ -98,7 +98,7 @@ async def _work(job: Job) -> None:
         log=log,
     )
     bus.subscribe([_subscription(service)])
-    tasks = [asyncio.create_task(bus.run()), asyncio.create_task(_until_told_to_stop())]
+    tasks = [asyncio.create_task(bus.run()), asyncio.create_task(until_told_to_stop())]
     if service == "registry":
         tasks.append(asyncio.create_task(_produce(job, bus, log)))
     done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -134,7 +134,7 @@ async def _produce(job: Job, bus: Bus, log: Log) -> None:
     await producer.run()
 
 
-async def _until_told_to_stop() -> None:
+async def until_told_to_stop() -> None:
     """Return on SIGTERM, or when the parent is gone."""
     told = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, told.set)
