@@ -38,6 +38,10 @@ class Proxy:
         self.heal()
         self.cut()
 
+    def close(self) -> None:
+        """Give the port back; for a proxy that was never opened."""
+        self._socket.close()
+
     def cut(self) -> None:
         """Break every connection; new ones are taken."""
         for end in list(self._ends):

@@ -172,6 +172,9 @@ def _start(servers: Servers) -> None:
 
 
 def _stop(servers: Servers) -> None:
+    for links in servers.links.values():
+        links.kafka.close()
+        links.postgres.close()
     for process in (servers.kafka, servers.postgres):
         if process.running:
             process.resume()

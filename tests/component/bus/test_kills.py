@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.faults.run import run_rounds
-from tests.faults.servers import running_servers
+from tests.faults.servers import Servers, running_servers
 from tests.faults.slots import ALL
 
 KILL, CUT_AND_RESEND, TWO_ZOMBIES = 2, 5, 6
 
 
+@pytest.fixture
+def servers() -> Iterator[Servers]:
+    """A broker and a database of their own, since they are killed."""
+    with running_servers(ALL) as running:
+        yield running
+
+
 @pytest.mark.timeout(180)
-async def test_every_event_takes_effect_once_and_in_order_whatever_dies(tmp_path: Path) -> None:
-    with running_servers(ALL) as servers:
-        verdicts = await run_rounds(
-            servers, [KILL, CUT_AND_RESEND, TWO_ZOMBIES], evidence=tmp_path / "evidence"
-        )
+async def test_every_event_takes_effect_once_and_in_order_whatever_dies(
+    servers: Servers, tmp_path: Path
+) -> None:
+    seeds = [KILL, CUT_AND_RESEND, TWO_ZOMBIES]
+    verdicts = await run_rounds(servers, seeds, evidence=tmp_path / "evidence")
     assert [str(verdict) for verdict in verdicts if not verdict.sound] == []
-    assert len(verdicts) == 3
+    assert len(verdicts) == len(seeds)
