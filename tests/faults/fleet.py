@@ -6,7 +6,7 @@ import asyncio
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
@@ -57,10 +57,14 @@ class Fleet:
         """What the workers have to say."""
         return self.directory / "logs"
 
-    def start(self) -> None:
-        """Fill the standing slots."""
-        for slot in STANDING:
+    def start(self, slots: Sequence[Slot] = STANDING) -> None:
+        """Fill these slots."""
+        for slot in slots:
             self._fill(slot)
+
+    def pid(self, slot: Slot) -> int:
+        """Who fills it now. Raises ValueError when nobody does."""
+        return self._pid(self._filled[slot])
 
     async def tend(self) -> None:
         """Until cancelled, fill a slot again whose process died."""
@@ -81,7 +85,7 @@ class Fleet:
 
     def freeze(self, slot: Slot) -> int:
         """SIGSTOP; returns the pid, for `thaw`."""
-        pid = self._pid(self._filled[slot])
+        pid = self.pid(slot)
         self._signal(pid, signal.SIGSTOP)
         self._frozen.add(pid)
         return pid

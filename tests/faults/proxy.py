@@ -6,9 +6,10 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Callable
-from typing import Self
+from typing import Final, Self
 
-_CHUNK = 65536
+_CHUNK: Final = 65536
+_CLOSE_SECONDS: Final = 5.0
 
 
 class Proxy:
@@ -23,13 +24,14 @@ class Proxy:
         self.port: int = self._socket.getsockname()[1]
         self._server: asyncio.Server | None = None
         self._ends: set[asyncio.StreamWriter] = set()
+        self._serving: set[asyncio.Task[None]] = set()
         self._flowing = asyncio.Event()
         self._flowing.set()
         self._delay = 0.0
         self._budget: int | None = None
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, sock=self._socket)
+        self._server = await asyncio.start_server(self._taken, sock=self._socket)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -37,6 +39,8 @@ class Proxy:
             self._server.close()
         self.heal()
         self.cut()
+        if self._serving:
+            await asyncio.wait(self._serving, timeout=_CLOSE_SECONDS)
 
     def close(self) -> None:
         """Give the port back; for a proxy that was never opened."""
@@ -66,6 +70,11 @@ class Proxy:
         if not self._flowing.is_set():
             self.cut()
             self._flowing.set()
+
+    def _taken(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(self._serve(reader, writer))
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._ends.add(writer)
