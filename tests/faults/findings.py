@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final
@@ -87,6 +87,16 @@ async def at_rest(connection: asyncpg.Connection, client: AIOKafkaConsumer) -> l
             if behind > 0:
                 moving.append(f"{group} is {behind} behind in {place.topic}/{place.partition}")
     return moving + await _parked(connection)
+
+
+async def count_effects(connection: asyncpg.Connection) -> Mapping[str, int]:
+    """Effects of both groups by the name of their round."""
+    rows = await connection.fetch(
+        "select split_part(key, '-', 1) as name, count(*) as effects"
+        " from (select key from orchestrator.effect union all select key from registry.effect) as e"
+        " group by 1"
+    )
+    return {row["name"]: row["effects"] for row in rows}
 
 
 @dataclass(slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -22,7 +23,10 @@ _LOOK_SECONDS: Final = 0.05
 
 @dataclass(slots=True)
 class Fleet:
-    """`tend` starts again what died; only one process fills a slot, zombies do not count."""
+    """`tend` starts again what died; only one process fills a slot, zombies do not count.
+
+    `crashed` counts the processes that reached the point at which they were to crash.
+    """
 
     servers: Servers
     directory: Path
@@ -33,10 +37,10 @@ class Fleet:
     _filled: dict[Slot, ForkServerProcess] = field(default_factory=dict)
     _zombies: list[ForkServerProcess] = field(default_factory=list)
     _held_back: dict[Slot, float] = field(default_factory=dict)
-    _crashes: dict[Slot, str] = field(default_factory=dict)
-    _armed: set[Slot] = field(default_factory=set)
+    _crashes: dict[Slot, tuple[str, asyncio.Event]] = field(default_factory=dict)
+    _armed: dict[Slot, asyncio.Event] = field(default_factory=dict)
     _frozen: set[int] = field(default_factory=set)
-    restarts: int = 0
+    crashed: int = 0
 
     def __post_init__(self) -> None:
         """Workers are forked from a process that has imported everything: a start costs 20 ms."""
@@ -73,15 +77,22 @@ class Fleet:
             for slot, process in list(self._filled.items()):
                 if not process.is_alive() and now >= self._held_back.get(slot, 0.0):
                     self._held_back.pop(slot, None)
-                    self.restarts += 1
+                    self._note_death(slot)
                     self._fill(slot)
             await asyncio.sleep(_LOOK_SECONDS)
 
-    def kill(self, slot: Slot, *, away: float, crash_at: str = "") -> None:
-        """SIGKILL; the successor starts after `away` seconds, and may be told to crash."""
+    def kill(self, slot: Slot, *, away: float) -> None:
+        """SIGKILL; the successor starts after `away` seconds."""
         self._held_back[slot] = asyncio.get_running_loop().time() + away
-        self._crashes[slot] = crash_at
         self._filled[slot].kill()
+
+    async def crash(self, slot: Slot, point: str, *, seconds: float) -> None:
+        """SIGKILL, and let the successor crash; wait so long for it to get there."""
+        crashed = asyncio.Event()
+        self._crashes[slot] = (point, crashed)
+        self.kill(slot, away=0.0)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(crashed.wait(), seconds)
 
     def freeze(self, slot: Slot) -> int:
         """SIGSTOP; returns the pid, for `thaw`."""
@@ -123,6 +134,7 @@ class Fleet:
         self._crashes.clear()
         for slot in self._armed:
             self._filled[slot].kill()
+        self._armed.clear()
         self._held_back.clear()
         await self.leave()
 
@@ -140,7 +152,7 @@ class Fleet:
 
     def _fill(self, slot: Slot) -> None:
         through = self.servers.through(slot)
-        crash_at = self._crashes.pop(slot, "")
+        crash_at, crashed = self._crashes.pop(slot, ("", None))
         job = Job(
             slot=slot,
             kafka=through.kafka,
@@ -155,7 +167,14 @@ class Fleet:
         )
         process.start()
         self._filled[slot] = process
-        (self._armed.add if crash_at else self._armed.discard)(slot)
+        if crashed is not None:
+            self._armed[slot] = crashed
+
+    def _note_death(self, slot: Slot) -> None:
+        crashed = self._armed.pop(slot, None)
+        if crashed is not None:
+            self.crashed += 1
+            crashed.set()
 
     def _signal(self, pid: int, number: signal.Signals) -> None:
         """Only living children are signalled, so the pid is still theirs."""

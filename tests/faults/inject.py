@@ -35,6 +35,7 @@ from tests.faults.slots import EXTRA, Slot
 from tests.faults.worker import FIRST
 
 _READY_SECONDS: Final = 60.0
+_CRASH_SECONDS: Final = 3.0
 _SLOW_SECONDS: Final = 0.03
 _BESIDE_SECONDS: Final = 0.7
 """How long a zombie that woke up runs beside its successor."""
@@ -75,7 +76,8 @@ class Injector:
             case Kill():
                 self.fleet.kill(fault.slot, away=fault.away)
             case Crash():
-                self.fleet.kill(fault.slot, away=0.0, crash_at=f"{fault.point}:{fault.passage}")
+                point = f"{fault.point}:{fault.passage}"
+                await self.fleet.crash(fault.slot, point, seconds=_CRASH_SECONDS)
             case Freeze():
                 await self._freeze(fault.slot, fault.seconds)
             case Zombie():

@@ -179,9 +179,13 @@ def _kill(random: Random) -> list[Fault]:
 
 
 def _crash(random: Random) -> list[Fault]:
+    """Only the leader publishes, and who is killed leads no more: there both members crash."""
+    at = round(random.uniform(0.2, 1.0), 2)
     point = random.choice(_POINTS)
     passage = random.choice([1, 1, 2, 3, 5, 8])
-    return [Crash(at=_moment(random), slot=random.choice(STANDING), point=point, passage=passage)]
+    pair = random.choice([PRODUCERS, CONSUMERS])
+    slots = pair if point.endswith("publish") else [random.choice(pair)]
+    return [Crash(at=at, slot=slot, point=point, passage=passage) for slot in slots]
 
 
 def _freeze(random: Random) -> list[Fault]:

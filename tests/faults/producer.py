@@ -23,7 +23,7 @@ TROUBLED: Final = 2
 
 _TASKS: Final = 3
 _ROLLED_BACK: Final = 0.1
-_ODD: Final = 0.004
+_ODD: Final = 0.002
 _LONGEST_PAUSE: Final = 0.04
 _DIGEST: Final = f"sha256:{'0' * 64}"
 
@@ -79,7 +79,7 @@ class Producer:
             await asyncio.sleep(random.uniform(0, _LONGEST_PAUSE))
 
     async def _transaction(self, key: str, journal: Journal, random: Random) -> list[str]:
-        count = random.choice([1, 1, 1, 2, 5])
+        count = random.choice([1, 1, 2, 5, 20])
         rolls_back = random.random() < _ROLLED_BACK
         async with self.bus.transaction() as tx:
             last = await _lock_and_count(tx, key, count)

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from aiokafka import ConsumerRecord
@@ -72,12 +72,13 @@ class Rig:
     injector: Injector
     twins: bool
     rest_seconds: float = _REST_SECONDS
-    _offsets: list[OffsetSnapshot] = field(default_factory=list)
 
     async def round(self, plan: Plan) -> Verdict:
         """Carry out a plan and judge what is left once everything is healed and at rest."""
         began = time.monotonic()
-        orders = Orders(name=f"s{plan.seed}", seed=plan.seed, until=time.time() + plan.seconds)
+        orders = Orders(
+            name=round_name(plan.seed), seed=plan.seed, until=time.time() + plan.seconds
+        )
         foreign = Foreign(kafka=self.servers.backends.kafka, orders=orders, twins=self.twins)
         watch = Watch(url=self.servers.backends.admin_url())
         begin = await self._log_end()
@@ -107,6 +108,17 @@ class Rig:
             effects=len(found.first) + len(found.second),
             seconds=time.monotonic() - began,
         )
+
+    async def late(self, verdicts: Sequence[Verdict]) -> list[str]:
+        """Rounds whose effects became more or fewer after they were judged."""
+        async with findings.connected(self.servers.backends.admin_url()) as connection:
+            now = await findings.count_effects(connection)
+        return [
+            f"seed {verdict.plan.seed}: {verdict.effects} effects when judged,"
+            f" {now.get(round_name(verdict.plan.seed), 0)} at the end"
+            for verdict in verdicts
+            if now.get(round_name(verdict.plan.seed), 0) != verdict.effects
+        ]
 
     async def _log_end(self) -> log.Marks:
         async with log.reader(self.servers.backends.kafka) as client:
@@ -162,6 +174,11 @@ async def running_rig(servers: Servers, *, twins: bool = True) -> AsyncIterator[
             tending.cancel()
             await asyncio.gather(tending, return_exceptions=True)
             await fleet.stop()
+
+
+def round_name(seed: int) -> str:
+    """What the keys of a round begin with."""
+    return f"s{seed}"
 
 
 def own_history(

@@ -20,7 +20,7 @@ from typing import Final
 from deploy.local.options import CHECKOUT
 from tests.faults.fleet import Fleet
 from tests.faults.plan import draw
-from tests.faults.rounds import Verdict, running_rig
+from tests.faults.rounds import Verdict, round_name, running_rig
 from tests.faults.servers import Servers, running_servers
 from tests.faults.slots import ALL
 
@@ -34,7 +34,7 @@ def main() -> None:
     # What the clients say about the faults would bury what the rounds say.
     logging.basicConfig(handlers=[logging.NullHandler()])
     with running_servers(ALL) as servers:
-        verdicts = asyncio.run(
+        run = asyncio.run(
             run_rounds(
                 servers,
                 range(options.seed, options.seed + options.rounds),
@@ -42,13 +42,26 @@ def main() -> None:
                 evidence=options.evidence,
             )
         )
-    print(_summary(verdicts, time.monotonic() - began))
-    sys.exit(0 if all(verdict.sound for verdict in verdicts) else 1)
+    print(_summary(run, time.monotonic() - began))
+    sys.exit(0 if run.sound else 1)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Run:
+    """Rounds in one fleet; `late` tells of effects that came after a round was judged."""
+
+    verdicts: Sequence[Verdict]
+    crashed: int
+    late: Sequence[str]
+
+    @property
+    def sound(self) -> bool:
+        return not self.late and all(verdict.sound for verdict in self.verdicts)
 
 
 async def run_rounds(
     servers: Servers, seeds: Sequence[int], *, evidence: Path, twins: bool = True
-) -> list[Verdict]:
+) -> Run:
     """A round for each seed, a line for each round, and what proves a violation under `evidence`.
 
     A round that did not come to rest is the last one: the next would inherit its trouble.
@@ -63,14 +76,15 @@ async def run_rounds(
                 print(keep(verdict, rig.fleet, evidence / f"seed-{seed}"), flush=True)
             if verdict.restless:
                 break
-    return verdicts
+        late = await rig.late(verdicts)
+        return Run(verdicts=verdicts, crashed=rig.fleet.crashed, late=late)
 
 
 def keep(verdict: Verdict, fleet: Fleet, directory: Path) -> str:
     """Put journals, logs and the history where they survive the run; tells what is wrong."""
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
-    shutil.copytree(fleet.journals / f"s{verdict.plan.seed}", directory / "journals")
+    shutil.copytree(fleet.journals / round_name(verdict.plan.seed), directory / "journals")
     shutil.copytree(fleet.logs, directory / "logs")
     histories = [dataclasses.asdict(history) for history in verdict.histories]
     (directory / "history.json").write_text(json.dumps(histories, default=sorted, indent=1))
@@ -81,17 +95,20 @@ def keep(verdict: Verdict, fleet: Fleet, directory: Path) -> str:
     return f"{shown}\n  evidence of {len(told)} in {directory}"
 
 
-def _summary(verdicts: Sequence[Verdict], seconds: float) -> str:
-    events = sum(verdict.events for verdict in verdicts)
-    effects = sum(verdict.effects for verdict in verdicts)
-    faults = sum(len(verdict.plan.faults) for verdict in verdicts)
-    broken = [verdict.plan.seed for verdict in verdicts if not verdict.sound]
-    violations = sum(len(verdict.violations) for verdict in verdicts)
-    return (
-        f"{len(verdicts)} rounds in {seconds:.0f} s: {faults} faults, {events} events,"
-        f" {effects} effects, {violations} violations"
-        + (f"; broken: {', '.join(map(str, broken))}" if broken else "")
-    )
+def _summary(run: Run, seconds: float) -> str:
+    plans = [verdict.plan for verdict in run.verdicts]
+    broken = [verdict.plan.seed for verdict in run.verdicts if not verdict.sound]
+    faults = sum(len(plan.faults) for plan in plans)
+    events = sum(verdict.events for verdict in run.verdicts)
+    effects = sum(verdict.effects for verdict in run.verdicts)
+    violations = sum(len(verdict.violations) for verdict in run.verdicts)
+    lines = [f"{len(plans)} rounds in {seconds:.0f} s: {faults} faults"]
+    lines[0] += f" ({run.crashed} crashes at a named point), {events} events, {effects} effects,"
+    lines[0] += f" {violations} violations"
+    if broken:
+        lines.append(f"broken: {', '.join(map(str, broken))}")
+    lines.extend(f"late: {line}" for line in run.late)
+    return "\n".join(lines)
 
 
 def _options() -> argparse.Namespace:

@@ -26,6 +26,7 @@ async def test_every_event_takes_effect_once_and_in_order_whatever_dies(
     servers: Servers, tmp_path: Path
 ) -> None:
     seeds = [KILL, CUT_AND_RESEND, TWO_ZOMBIES]
-    verdicts = await run_rounds(servers, seeds, evidence=tmp_path / "evidence")
-    assert [str(verdict) for verdict in verdicts if not verdict.sound] == []
-    assert len(verdicts) == len(seeds)
+    run = await run_rounds(servers, seeds, evidence=tmp_path / "evidence")
+    assert [str(verdict) for verdict in run.verdicts if not verdict.sound] == []
+    assert len(run.verdicts) == len(seeds)
+    assert run.late == []
