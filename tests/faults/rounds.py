@@ -76,27 +76,21 @@ class Rig:
     async def round(self, plan: Plan) -> Verdict:
         """Carry out a plan and judge what is left once everything is healed and at rest."""
         began = time.monotonic()
-        orders = Orders(
-            name=round_name(plan.seed), seed=plan.seed, until=time.time() + plan.seconds
-        )
+        until = time.time() + plan.seconds
+        orders = Orders(name=round_name(plan.seed), seed=plan.seed, until=until)
         foreign = Foreign(kafka=self.servers.backends.kafka, orders=orders, twins=self.twins)
-        watch = Watch(url=self.servers.backends.admin_url())
         begin = await self._log_end()
-        watching = asyncio.create_task(watch.run())
-        try:
+        async with self._watched() as offsets:
             orders.write(self.fleet.orders)
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(foreign.run())
                 tasks.create_task(self.injector.carry_out(plan, begin))
             await self.injector.heal()
             restless = await self._rest(orders)
-        finally:
-            watching.cancel()
-            await asyncio.gather(watching, return_exceptions=True)
         found, records = await self._find(orders, begin)
         told = read_journals(self.fleet.journals / orders.name)
         histories = [
-            own_history(told, found, records, watch.snapshots),
+            own_history(told, found, records, offsets),
             foreign_history(foreign.attempts, found),
         ]
         return Verdict(
@@ -108,6 +102,17 @@ class Rig:
             effects=len(found.first) + len(found.second),
             seconds=time.monotonic() - began,
         )
+
+    @asynccontextmanager
+    async def _watched(self) -> AsyncIterator[Sequence[OffsetSnapshot]]:
+        """The stored offsets, as they are seen while this is open."""
+        watch = Watch(url=self.servers.backends.admin_url())
+        watching = asyncio.create_task(watch.run())
+        try:
+            yield watch.snapshots
+        finally:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
 
     async def late(self, verdicts: Sequence[Verdict]) -> list[str]:
         """Rounds whose effects became more or fewer after they were judged."""

@@ -6,9 +6,9 @@ import asyncio
 
 from headrace.events.orchestrator import PipelineRunRequested
 from headrace.runtime import db
-from headrace.runtime.bus import Event, Subscription, Tx, open_bus
-from headrace.runtime.telemetry import Metrics, configure_logs
-from tests.faults.worker import FIRST, Job, until_told_to_stop, write_to
+from headrace.runtime.bus import Event, Subscription, Tx
+from headrace.runtime.telemetry import configure_logs
+from tests.faults.worker import FIRST, Job, bus_of, run_until_told, write_to
 
 
 def main(job: Job) -> None:
@@ -18,22 +18,10 @@ def main(job: Job) -> None:
 
 
 async def _work(job: Job) -> None:
-    service = job.slot.service
-    pool = await db.open_pool(job.database_url, schema=service, size=6)
-    bus = open_bus(
-        service=service,
-        instance=job.slot.instance,
-        kafka=job.kafka,
-        database_url=job.database_url,
-        pool=pool,
-        metrics=Metrics(),
-        log=configure_logs(service=service, level="info"),
-    )
+    pool = await db.open_pool(job.database_url, schema=job.slot.service, size=6)
+    bus = bus_of(job, pool, configure_logs(service=job.slot.service, level="info"))
     bus.subscribe([Subscription(group=FIRST, handlers={PipelineRunRequested: _on_request})])
-    running = asyncio.create_task(bus.run())
-    await until_told_to_stop()
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
+    await run_until_told(bus)
     pool.terminate()
 
 

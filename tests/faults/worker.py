@@ -12,11 +12,13 @@ import importlib
 import os
 import signal
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
+
+import asyncpg
 
 from headrace.errors import Permanent, Transient
 from headrace.events.orchestrator import PipelineRunChanged, PipelineRunRequested
@@ -39,6 +41,7 @@ create table if not exists effect (
 """
 _TRIES: Final = 2
 _ORPHAN_SECONDS: Final = 0.5
+_STOP_SECONDS: Final = 8.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,12 +87,20 @@ def _arm(crash_at: str) -> None:
 
 
 async def _work(job: Job) -> None:
-    service = job.slot.service
-    log = configure_logs(service=service, level="info").bind(slot=str(job.slot), pid=os.getpid())
     await db.wait_until_up(job.database_url)
-    pool = await db.open_pool(job.database_url, schema=service, size=6)
-    bus = open_bus(
-        service=service,
+    pool = await db.open_pool(job.database_url, schema=job.slot.service, size=6)
+    log = configure_logs(service=job.slot.service, level="info")
+    bus = bus_of(job, pool, log.bind(slot=str(job.slot), pid=os.getpid()))
+    bus.subscribe([_subscription(job.slot.service)])
+    producing = [_produce(job, bus, log)] if job.slot.service == "registry" else []
+    await run_until_told(bus, producing)
+    pool.terminate()
+
+
+def bus_of(job: Job, pool: asyncpg.Pool, log: Log) -> Bus:
+    """The slot's bus, through the slot's proxies."""
+    return open_bus(
+        service=job.slot.service,
         instance=job.slot.instance,
         kafka=job.kafka,
         database_url=job.database_url,
@@ -97,15 +108,20 @@ async def _work(job: Job) -> None:
         metrics=Metrics(),
         log=log,
     )
-    bus.subscribe([_subscription(service)])
-    tasks = [asyncio.create_task(bus.run()), asyncio.create_task(until_told_to_stop())]
-    if service == "registry":
-        tasks.append(asyncio.create_task(_produce(job, bus, log)))
-    done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    for task in pending:
+
+
+async def run_until_told(bus: Bus, beside: Sequence[Coroutine[None, None, None]] = ()) -> None:
+    """Run the bus, and something beside it, until told to stop; then stop it in order."""
+    running = asyncio.create_task(bus.run())
+    told = asyncio.create_task(until_told_to_stop())
+    others = [told, *(asyncio.create_task(one) for one in beside)]
+    done, _ = await asyncio.wait([running, *others], return_when=asyncio.FIRST_COMPLETED)
+    if told in done:
+        await bus.stop()
+        await asyncio.wait({running}, timeout=_STOP_SECONDS)
+    for task in (running, *others):
         task.cancel()
-    await asyncio.gather(*pending, return_exceptions=True)
-    pool.terminate()
+    await asyncio.gather(running, *others, return_exceptions=True)
     for task in done:
         task.result()
 
