@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 import asyncpg
@@ -17,7 +16,7 @@ from tests.faults import log
 from tests.faults.worker import FIRST, SECOND
 from tests.harness.history import Effect, OffsetSnapshot
 
-_LOOK_SECONDS: Final = 0.1
+SCHEMAS: Final = ("registry", "orchestrator")
 _OFFSETS: Final = """
 select grp, topic, part, next_offset from registry.consumer_offset
 union all select grp, topic, part, next_offset from orchestrator.consumer_offset
@@ -99,32 +98,31 @@ async def count_effects(connection: asyncpg.Connection) -> Mapping[str, int]:
     return {row["name"]: row["effects"] for row in rows}
 
 
-@dataclass(slots=True)
-class Watch:
-    """Reads the stored offsets again and again, through every fault."""
+async def marks(connection: asyncpg.Connection) -> Mapping[str, int]:
+    """The last move of an offset in each schema, for `moves`."""
+    return {
+        schema: await connection.fetchval(
+            f"select coalesce(max(n), 0) from {schema}.offset_move"  # noqa: S608
+        )
+        for schema in SCHEMAS
+    }
 
-    url: str
-    snapshots: list[OffsetSnapshot] = field(default_factory=list)
 
-    async def run(self) -> None:
-        """Until cancelled."""
-        while True:
-            with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
-                async with connected(self.url) as connection:
-                    while True:
-                        await self._look(connection)
-                        await asyncio.sleep(_LOOK_SECONDS)
-
-    async def _look(self, connection: asyncpg.Connection) -> None:
-        for row in await connection.fetch(_OFFSETS):
-            self.snapshots.append(
-                OffsetSnapshot(
-                    group=row["grp"],
-                    topic=row["topic"],
-                    partition=row["part"],
-                    offset=row["next_offset"],
-                )
-            )
+async def moves(connection: asyncpg.Connection, since: Mapping[str, int]) -> list[OffsetSnapshot]:
+    """Every move of a stored offset since the marks, in the order of commits per partition."""
+    return [
+        OffsetSnapshot(
+            group=row["grp"],
+            topic=row["topic"],
+            partition=row["part"],
+            offset=row["next_offset"],
+        )
+        for schema in SCHEMAS
+        for row in await connection.fetch(
+            f"select * from {schema}.offset_move where n > $1 order by n",  # noqa: S608
+            since[schema],
+        )
+    ]
 
 
 async def _effects(connection: asyncpg.Connection, table: str, name: str) -> list[Effect]:
@@ -149,7 +147,7 @@ async def _ids(connection: asyncpg.Connection, query: str, name: str) -> frozens
 
 async def _parked(connection: asyncpg.Connection) -> list[str]:
     moving = []
-    for schema in ("registry", "orchestrator"):
+    for schema in SCHEMAS:
         table = f"{schema}.parked"
         if await connection.fetchval("select to_regclass($1)", table) is None:
             continue

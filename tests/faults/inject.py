@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import socket
 import struct
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Final, assert_never
 
 from aiokafka.errors import KafkaError
 
+from deploy.local import identity
 from deploy.local.process import SupervisedProcess
 from tests.faults import log
 from tests.faults.fleet import Fleet
@@ -110,13 +112,16 @@ class Injector:
         await asyncio.sleep(_BESIDE_SECONDS)
 
     async def _freeze_server(self, fault: FreezeServer) -> None:
+        """Whatever becomes of the server meanwhile, none of its children may stay frozen."""
         server = self._server(fault.backend)
         if not server.running:
             return
-        server.pause()
+        family = identity.tree(server.pid)
+        for member in family:
+            identity.send(member, signal.SIGSTOP)
         await asyncio.sleep(fault.seconds)
-        if server.running:
-            server.resume()
+        for member in family:
+            identity.send(member, signal.SIGCONT)
 
     async def _disturb(self, fault: Disturb) -> None:
         proxy = self._proxy(fault)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from aiokafka import ConsumerRecord
+import asyncpg
+from aiokafka import AIOKafkaConsumer, ConsumerRecord
 
 from tests.faults import findings, log
-from tests.faults.findings import Found, Watch
+from tests.faults.findings import Found
 from tests.faults.fleet import Fleet
 from tests.faults.foreign import Foreign
 from tests.faults.inject import Injector
@@ -79,15 +80,17 @@ class Rig:
         until = time.time() + plan.seconds
         orders = Orders(name=round_name(plan.seed), seed=plan.seed, until=until)
         foreign = Foreign(kafka=self.servers.backends.kafka, orders=orders, twins=self.twins)
-        begin = await self._log_end()
-        async with self._watched() as offsets:
-            orders.write(self.fleet.orders)
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(foreign.run())
-                tasks.create_task(self.injector.carry_out(plan, begin))
-            await self.injector.heal()
-            restless = await self._rest(orders)
-        found, records = await self._find(orders, begin)
+        begin, offsets_begin = await self._begin()
+        orders.write(self.fleet.orders)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(foreign.run())
+            tasks.create_task(self.injector.carry_out(plan, begin))
+        await self.injector.heal()
+        restless = await self._rest(orders)
+        async with self._looking() as (connection, client):
+            found = await findings.find(connection, orders.name)
+            offsets = await findings.moves(connection, offsets_begin)
+            records = await log.read(client, begin)
         told = read_journals(self.fleet.journals / orders.name)
         histories = [
             own_history(told, found, records, offsets),
@@ -103,17 +106,6 @@ class Rig:
             seconds=time.monotonic() - began,
         )
 
-    @asynccontextmanager
-    async def _watched(self) -> AsyncIterator[Sequence[OffsetSnapshot]]:
-        """The stored offsets, as they are seen while this is open."""
-        watch = Watch(url=self.servers.backends.admin_url())
-        watching = asyncio.create_task(watch.run())
-        try:
-            yield watch.snapshots
-        finally:
-            watching.cancel()
-            await asyncio.gather(watching, return_exceptions=True)
-
     async def late(self, verdicts: Sequence[Verdict]) -> list[str]:
         """Rounds whose effects became more or fewer after they were judged."""
         async with findings.connected(self.servers.backends.admin_url()) as connection:
@@ -125,26 +117,23 @@ class Rig:
             if now.get(round_name(verdict.plan.seed), 0) != verdict.effects
         ]
 
-    async def _log_end(self) -> log.Marks:
-        async with log.reader(self.servers.backends.kafka) as client:
-            return await log.ends(client)
+    async def _begin(self) -> tuple[log.Marks, Mapping[str, int]]:
+        async with self._looking() as (connection, client):
+            return await log.ends(client), await findings.marks(connection)
 
-    async def _find(
-        self, orders: Orders, begin: log.Marks
-    ) -> tuple[Found, Sequence[ConsumerRecord]]:
+    @asynccontextmanager
+    async def _looking(self) -> AsyncIterator[tuple[asyncpg.Connection, AIOKafkaConsumer]]:
+        """Past every proxy."""
         async with (
             findings.connected(self.servers.backends.admin_url()) as connection,
             log.reader(self.servers.backends.kafka) as client,
         ):
-            return await findings.find(connection, orders.name), await log.read(client, begin)
+            yield connection, client
 
     async def _rest(self, orders: Orders) -> Sequence[str]:
         """Wait until nothing moves; returns what still does when the time is over."""
         deadline = time.monotonic() + self.rest_seconds
-        async with (
-            findings.connected(self.servers.backends.admin_url()) as connection,
-            log.reader(self.servers.backends.kafka) as client,
-        ):
+        async with self._looking() as (connection, client):
             quiet = 0
             while True:
                 moving = self._producing(orders) or await findings.at_rest(connection, client)

@@ -38,7 +38,20 @@ create table if not exists written (n bigint generated always as identity, id te
 create table if not exists effect (
     n bigint generated always as identity, id text not null, key text not null, follow_up text
 );
+create table if not exists offset_move (
+    n bigint generated always as identity, grp text, topic text, part int, next_offset bigint
+);
+create or replace function note_offset() returns trigger language plpgsql
+set search_path from current as $$
+begin
+    insert into offset_move (grp, topic, part, next_offset)
+    values (new.grp, new.topic, new.part, new.next_offset);
+    return null;
+end $$;
+create or replace trigger note_offset after insert or update on consumer_offset
+for each row execute function note_offset();
 """
+"""Every move of a stored offset is kept: looking now and then would miss one that is repaired."""
 _TRIES: Final = 2
 _ORPHAN_SECONDS: Final = 0.5
 _STOP_SECONDS: Final = 8.0

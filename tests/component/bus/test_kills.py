@@ -30,3 +30,4 @@ async def test_every_event_takes_effect_once_and_in_order_whatever_dies(
     assert [str(verdict) for verdict in run.verdicts if not verdict.sound] == []
     assert len(run.verdicts) == len(seeds)
     assert run.late == []
+    assert all(verdict.histories[0].offsets for verdict in run.verdicts)
