@@ -8,6 +8,8 @@ READY := .venv/.ready
 EVERYDAY := unit contract component property system ui
 COMPILE := $(VENV)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header
 BENCHES = $(subst /,.,$(basename $(wildcard tests/bench/bench_*.py)))
+FAULT_SEEDS := 1000
+FAULT_ROUNDS := 100
 SUITES = $(wildcard $(addprefix tests/,$(EVERYDAY)))
 
 .PHONY: help
@@ -44,6 +46,12 @@ test: $(READY) ## Run the tests on real backends (at most 10 minutes on 2 cores)
 .PHONY: test-all
 test-all: $(READY) ## Run all tests, the slow ones and fault injection included
 	@$(PY) -m pytest tests
+
+.PHONY: faults
+faults: $(READY) ## Prove exactly-once effects under faults: simulated, real, and a peer that fails
+	@$(PY) -m tests.harness.simulation --seeds $(FAULT_SEEDS) --jobs 2
+	@$(PY) -m tests.faults.run --rounds $(FAULT_ROUNDS)
+	@$(PY) -m pytest tests/faults -s -n0 -p no:randomly
 
 .PHONY: lint
 lint: $(READY) ## Check style, types, import rules and contract compatibility

@@ -1,4 +1,4 @@
-"""A platform for faults, and load on it."""
+"""Servers and platforms for faults: of one test or module, since they are broken on purpose."""
 
 from __future__ import annotations
 
@@ -9,7 +9,16 @@ import pytest_asyncio
 
 from deploy.local import Stack
 from deploy.local.options import SERVICES
+from tests.faults.servers import Servers, running_servers
+from tests.faults.slots import ALL
 from tests.harness.load import Load, loading
+
+
+@pytest.fixture
+def servers() -> Iterator[Servers]:
+    """A broker, a database, and proxies for every slot."""
+    with running_servers(ALL) as running:
+        yield running
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import pytest
 
 from deploy.local import Stack
 from deploy.local.options import SERVICES
-from tests.harness.load import MLFLOW, MODEL, Load
+from tests.harness.load import MLFLOW, Load
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -32,7 +32,7 @@ async def test_a_rolling_restart_fails_no_request_and_loses_no_event(
         ("tracking, written", load.write),
         ("tracking, mlflow client", load.client_write),
         ("tracking, read", load.read(f"{MLFLOW}/runs/get?run_id={load.run_id}")),
-        ("registry, read", load.read(f"{MLFLOW}/registered-models/get?name={MODEL}")),
+        ("registry, read", load.read(f"{MLFLOW}/registered-models/get?name={load.model}")),
         ("orchestrator, read", load.read("/api/orchestrator/v1/runs")),
         ("serving, read", load.read("/api/serving/v1/models")),
         ("console, read", load.read("/")),

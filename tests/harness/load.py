@@ -27,7 +27,6 @@ from tests.harness.bus import until
 from tests.harness.onnx_models import constant
 
 MLFLOW: Final = "/api/2.0/mlflow"
-MODEL: Final = "answer"
 VALUE: Final = 42.0
 _EVERY_SECONDS: Final = 0.02
 _BEAT_SECONDS: Final = 0.02
@@ -117,6 +116,7 @@ class Load:
         self._ending = asyncio.Event()
         self.written: list[int] = []
         self.run_id = ""
+        self.model = f"answer-{uuid4().hex[:8]}"
         self.calls: list[Calls] = []
         self.beats = Beats()
 
@@ -129,21 +129,26 @@ class Load:
         await self._http.put(
             f"/api/2.0/mlflow-artifacts/artifacts/{folder}/model.onnx", content=constant(VALUE)
         )
-        await self._post(f"{MLFLOW}/registered-models/create", {"name": MODEL})
+        await self._post(f"{MLFLOW}/registered-models/create", {"name": self.model})
         await self._post(
             f"{MLFLOW}/model-versions/create",
-            {"name": MODEL, "source": f"mlflow-artifacts:/{folder}"},
+            {"name": self.model, "source": f"mlflow-artifacts:/{folder}"},
         )
         await self._post(
-            f"/api/registry/v1/models/{MODEL}/versions/1/promotion-requests",
+            f"/api/registry/v1/models/{self.model}/versions/1/promotion-requests",
             {"requested_by": "load", "comment": "", "evidence": None},
         )
 
         async def answers() -> bool:
             models = (await self._http.get("/api/serving/v1/models")).json()["models"]
-            return any(model["model"] == MODEL and model["champion"] for model in models)
+            return any(model["model"] == self.model and model["champion"] for model in models)
 
         await until(answers, seconds=_PATIENCE, what="a deployed model")
+
+    @property
+    def ending(self) -> bool:
+        """Whether the calls are to stop."""
+        return self._ending.is_set()
 
     @asynccontextmanager
     async def running(self, *kinds: tuple[str, Callable[[int], Awaitable[None]]]) -> Any:
@@ -167,9 +172,16 @@ class Load:
 
     async def write(self, number: int) -> None:
         """One point of a metric; noted once it is acknowledged."""
-        point = {"key": "loss", "value": number, "timestamp": number, "step": number}
-        await self._post(f"{MLFLOW}/runs/log-batch", {"run_id": self.run_id, "metrics": [point]})
+        answer = await self.send(number)
+        if answer.status_code != 200:
+            raise Unanswered(f"{answer.status_code} {answer.text[:200]}")
         self.written.append(number)
+
+    async def send(self, number: int) -> httpx.Response:
+        """The same, once, whatever the answer."""
+        point = {"key": "loss", "value": number, "timestamp": number, "step": number}
+        body = {"run_id": self.run_id, "metrics": [point]}
+        return await self._http.post(f"{MLFLOW}/runs/log-batch", json=body)
 
     async def client_write(self, number: int) -> None:
         """The same by MLflow's own client."""
@@ -180,7 +192,7 @@ class Load:
     async def predict(self, number: int) -> None:
         tensor = triton.InferInput("x", [1, 4], "FP32")
         tensor.set_data_from_numpy(np.zeros((1, 4), np.float32))
-        found = await self._endpoint.infer(MODEL, [tensor], request_id=str(number))
+        found = await self._endpoint.infer(self.model, [tensor], request_id=str(number))
         if float(found.as_numpy("score")[0]) != VALUE:
             raise Unanswered("another model's answer")
 
@@ -282,6 +294,27 @@ async def loading(stack: Stack) -> AsyncIterator[Load]:
         load = Load(stack, http, endpoint)
         await load.prepare()
         yield load
+
+
+async def logged_steps(stack: Stack, run_id: str, *, until_count: int) -> list[int]:
+    """The steps that tracking told of in its events for a run, once that many are there."""
+    steps: list[int] = []
+
+    async def note(event: Event[Any]) -> None:
+        if isinstance(event.data, RunLogged) and event.data.run_id == run_id:
+            steps.extend(one.step for one in event.data.metrics)
+
+    log = configure_logs(service="load", level="error")
+    kafka = stack.urls["kafka"]
+    reading = asyncio.create_task(
+        Tail(kafka=kafka, topics=(TRACKING_RUNS,), on_event=note, log=log).run()
+    )
+    try:
+        await until(lambda: len(steps) >= until_count, seconds=_PATIENCE, what="every event")
+    finally:
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
+    return steps
 
 
 async def all_ready(stack: Stack, *, seconds: float = _PATIENCE) -> None:

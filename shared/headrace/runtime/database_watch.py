@@ -22,7 +22,6 @@ from headrace.runtime.telemetry import Log
 _PROBE_SECONDS: Final = 1.5
 _PAUSE_SECONDS: Final = 0.5
 _DROP_AFTER_SECONDS: Final = 2.5
-_TROUBLE: Final = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 
 class DatabaseWatch:
@@ -64,7 +63,7 @@ class DatabaseWatch:
                     while True:
                         await self._probe(session)
                         await self._pause()
-            except _TROUBLE as why:
+            except db.DATABASE_TROUBLE as why:
                 self._note_failure(why)
             await self._pause()
 
@@ -97,7 +96,9 @@ class DatabaseWatch:
         if self._failure is None:
             self._log.warning("database_unreachable", reason=repr(why))
         self._failure = type(why).__name__
-        if self._silent_seconds() >= _DROP_AFTER_SECONDS:
+        # A server that refuses (too many connections, a start) still serves those it has.
+        silent = isinstance(why, TimeoutError)
+        if silent and self._silent_seconds() >= _DROP_AFTER_SECONDS:
             self._pool.drop_connections()
 
     def _silent_seconds(self) -> float:

@@ -20,6 +20,13 @@ from headrace.errors import Permanent
 
 Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
 _NUMBERED: Final = re.compile(r"^(\d{4})_[a-z0-9_]+\.sql$")
+DATABASE_TROUBLE: Final = (
+    OSError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)
+"""What a statement may raise while the server goes away; the last is a race inside the driver."""
 BUS_MIGRATIONS: Final = "headrace.runtime.bus.migrations"
 _CONNECT_SECONDS: Final = 3.0
 _ACQUIRE_SECONDS: Final = 4.0
@@ -135,7 +142,7 @@ async def wait_until_up(url: str, *, seconds: float = 30.0) -> None:
     while True:
         try:
             connection = await asyncpg.connect(url, timeout=5)
-        except (OSError, asyncpg.PostgresError, TimeoutError):
+        except DATABASE_TROUBLE:
             if asyncio.get_running_loop().time() > deadline:
                 raise
             await asyncio.sleep(0.1)

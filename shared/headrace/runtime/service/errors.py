@@ -94,6 +94,7 @@ ERROR_HANDLERS: Final[Mapping[type[Exception], ErrorHandler]] = MappingProxyType
         asyncpg.DataError: _unstorable,
         asyncpg.InterfaceError: _driver_error,
         asyncpg.PostgresConnectionError: _backend_away,
+        asyncpg.InternalClientError: _backend_away,
         # A shutdown, a start or a fail-over that is under way, or a query that was cut off.
         asyncpg.OperatorInterventionError: _backend_away,
         asyncpg.ReadOnlySQLTransactionError: _backend_away,

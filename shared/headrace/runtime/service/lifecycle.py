@@ -72,12 +72,14 @@ class Process:
 
     async def live(self, stop: asyncio.Event) -> None:
         """Run all parts until `stop`, or until one of them dies; raises what it died of."""
-        http: asyncio.Future[Any] = asyncio.create_task(self._server.run(), name="http")
+        http: asyncio.Future[Any] = asyncio.create_task(
+            self._server.run(self._server.listen()), name="http"
+        )
         asked: asyncio.Future[Any] = asyncio.create_task(stop.wait(), name="stop")
         working = self._work()
         done, _ = await asyncio.wait({http, asked, *working}, return_when=asyncio.FIRST_COMPLETED)
         self._resources.log.info("stopping", because=[_name(task) for task in done])
-        await self._stop(http, {*working, asked})
+        await self._stop(http, {*working, asked} - done)
         for task in done - {asked}:
             task.result()
 
@@ -99,15 +101,23 @@ class Process:
     async def _stop(self, http: asyncio.Future[Any], working: set[asyncio.Future[Any]]) -> None:
         resources = self._resources
         resources.stopping.set()
-        if self._service.on_stop is not None:
-            await self._service.on_stop(resources)
-        await asyncio.gather(
+        results = await asyncio.gather(
+            self._told(),
             _stopped(resources.maybe_bus, resources.log),
             asyncio.sleep(resources.settings.drain_seconds),
+            return_exceptions=True,
         )
+        for failure in results:
+            # One part that cannot stop well must not keep the others from it.
+            if isinstance(failure, Exception):
+                resources.log.error("stop_failed", error=repr(failure))
         self._server.finish()
         await asyncio.wait({http}, timeout=_HTTP_SECONDS)
         await _cancelled(working, resources.log)
+
+    async def _told(self) -> None:
+        if self._service.on_stop is not None:
+            await self._service.on_stop(self._resources)
 
 
 async def _prepared(service: Service[Any], stack: AsyncExitStack, *, log: Log) -> Process:
@@ -157,11 +167,18 @@ async def _stopped(bus: Bus | None, log: Log) -> None:
 
 
 async def _cancelled(tasks: Iterable[asyncio.Future[Any]], log: Log) -> None:
-    for task in tasks:
+    waiting = set(tasks)
+    for task in waiting:
         task.cancel()
-    _, left = await asyncio.wait(set(tasks), timeout=_CANCEL_SECONDS)
+    if not waiting:
+        return
+    ended, left = await asyncio.wait(waiting, timeout=_CANCEL_SECONDS)
     if left:
         log.warning("still_running", parts=[_name(task) for task in left])
+    for task in ended:
+        failure = None if task.cancelled() else task.exception()
+        if failure is not None:
+            log.error("part_failed_at_the_end", part=_name(task), error=repr(failure))
 
 
 def _stop_on_signals(stop: asyncio.Event) -> None:

@@ -55,8 +55,10 @@ class Surroundings:
 
         async def answer(message: Message) -> None:
             if message["type"] == "http.response.start":
+                answered = MutableHeaders(scope=message)
+                answered["x-correlation-id"] = caller.correlation_id
                 if self._stopping.is_set():
-                    MutableHeaders(scope=message)["connection"] = "close"
+                    answered["connection"] = "close"
                 if span is not None:
                     span.answered(message["status"], getattr(scope.get("route"), "path", None))
             await send(message)

@@ -31,15 +31,18 @@ class HttpServer:
             )
         )
 
-    async def run(self) -> None:
-        """Serve until `finish`. Raises OSError that names the port if it is taken."""
+    def listen(self) -> socket.socket:
+        """Take the port. Raises OSError that names it if another process has it."""
         host, port = self._address
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
             # Uvicorn's own way to say that a port is taken is to exit.
-            listener = socket.create_server(self._address, family=family, backlog=_BACKLOG)
+            return socket.create_server(self._address, family=family, backlog=_BACKLOG)
         except OSError as why:
             raise OSError(why.errno, f"cannot listen on {host}:{port}: {why.strerror}") from why
+
+    async def run(self, listener: socket.socket) -> None:
+        """Serve until `finish`; closes the socket."""
         await self._server.serve(sockets=[listener])
 
     def finish(self) -> None:
