@@ -20,8 +20,8 @@ from headrace.runtime.bus.ports import (
     Standing,
 )
 from headrace.runtime.bus.postgres import Postgres
-from tests.contract.bus.contract import until
 from tests.contract.bus.database import FUTURE, GROUP, PAST, identity, outgoing, parked
+from tests.contract.bus.world import until
 from tests.harness.simulation.postgres.database import SimulatedDatabase
 from tests.harness.simulation.suites import run_virtually
 

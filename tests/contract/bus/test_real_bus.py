@@ -16,7 +16,8 @@ from headrace.runtime import db
 from headrace.runtime.bus import Subscription, Tx
 from headrace.runtime.bus.kafka import Kafka
 from headrace.runtime.bus.postgres import Postgres
-from tests.contract.bus.contract import LETTERS, TOPIC, BusContract, Member
+from tests.contract.bus.contract import BusContract
+from tests.contract.bus.world import LETTERS, TOPIC, Member
 from tests.harness.bus import ends, member, skip_history
 from tests.harness.simulation.kafka.log import Draft
 

@@ -9,7 +9,8 @@ from aiokafka import ConsumerRecord, TopicPartition
 
 from headrace.events.topics import GROUPS
 from headrace.runtime.bus import Subscription, Tx
-from tests.contract.bus.contract import BusContract, Member
+from tests.contract.bus.contract import BusContract
+from tests.contract.bus.world import Member
 from tests.harness.simulation.kafka.broker import SimulatedBroker
 from tests.harness.simulation.kafka.log import Draft
 from tests.harness.simulation.postgres.database import SimulatedDatabase

@@ -79,7 +79,7 @@ class Clients:
     async def use(self, service: str, *, keys: Sequence[str], requests: int) -> None:
         """A client of a service; each request is one transaction that emits one event."""
         for _ in range(requests):
-            await asyncio.sleep(self.random.expovariate(4.0))
+            await asyncio.sleep(self.random.expovariate(2.0))
             answering = [one for one in self.instances if one.service == service and one.answers]
             if answering:
                 await self._request(self.random.choice(answering), self.random.choice(keys))
@@ -89,7 +89,7 @@ class Clients:
         key = contract_of(data).key(data)
         place = self._place(contract_of(data).topic.name, key)
         for position in range(1, events + 1):
-            await asyncio.sleep(self.random.expovariate(3.0))
+            await asyncio.sleep(self.random.expovariate(1.5))
             one = _Try(id=new_id(), key=key, position=position)
             self.tries.append(one)
             draft = self._foreign(data, one.id)

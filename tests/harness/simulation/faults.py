@@ -37,7 +37,10 @@ class Faults:
             self._crash_broker,
             self._crash_database,
             self._storm,
+            self._storm,
             self._rebalance,
+            self._rebalance,
+            self._expel,
             self._restart_politely,
             self._cut_logs,
         )
@@ -132,7 +135,7 @@ class Faults:
         self.world.set_weather(
             Weather(
                 lost_requests=self.random.choice((0.0, 0.05, 0.2)),
-                lost_answers=self.random.choice((0.0, 0.05, 0.2)),
+                lost_answers=self.random.choice((0.0, 0.1, 0.4)),
                 slow=self.random.choice((0.02, 0.2)),
             )
         )
@@ -144,6 +147,10 @@ class Faults:
             for group in self.world.cluster.groups.values():
                 group.rebalance()
             await asyncio.sleep(self.random.uniform(0.1, 3.0))
+
+    async def _expel(self) -> None:
+        for group in self.world.cluster.groups.values():
+            group.expel()
 
     async def _restart_politely(self) -> None:
         instance = self.random.choice(self.instances)

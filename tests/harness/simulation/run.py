@@ -24,7 +24,7 @@ from tests.harness.simulation.workload import (
 )
 from tests.harness.simulation.world import Instance, World
 
-_FAULT_SECONDS: Final = 8.0
+_FAULT_SECONDS: Final = 7.0
 _REST_SECONDS: Final = 300.0
 
 
@@ -85,7 +85,7 @@ class _Run:
                 group.create_task(client)
             group.create_task(self._make_keys_sick())
             faults = Faults(self.world, self._instances, self.world.stream("faults"))
-            count = self._random.choice((0, 1, 2, 3, 5, 8))
+            count = self._random.choice((0, 1, 2, 4, 6, 9))
             group.create_task(faults.run(seconds=_FAULT_SECONDS, faults=count))
         if not await self._rests():
             return [f"no rest after {_REST_SECONDS} s: {'; '.join(self._evidence.unrest())}"]

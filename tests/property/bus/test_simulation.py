@@ -16,7 +16,7 @@ from tests.harness.simulation.run import simulate
 
 _SEEDS = 200
 _AT_ONCE = 20
-_SEEDS_FOR_A_MUTANT = 40
+_SEEDS_FOR_A_MUTANT = 100
 
 
 @pytest.mark.parametrize("first", range(1, _SEEDS, _AT_ONCE))

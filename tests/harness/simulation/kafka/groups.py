@@ -82,6 +82,14 @@ class Group:
         if self._members:
             self._rebalance()
 
+    def expel(self) -> None:
+        """Take some member for dead, which learns of it with its next heartbeat."""
+        if self._members:
+            instance = self._network.random.choice(list(self._members))
+            self._network.trace(f"{self.name}: {instance} is taken for dead")
+            self._dismiss(self._members.pop(instance))
+            self._rebalance()
+
     def restart(self) -> None:
         """The coordinator comes back: sessions begin again."""
         for member in self._members.values():
@@ -97,6 +105,9 @@ class Group:
     def _replace(self, known: _Member) -> None:
         self._last_member += 1
         known.member = self._last_member
+        self._dismiss(known)
+
+    def _dismiss(self, known: _Member) -> None:
         if known.joining is not None and not known.joining.done():
             known.joining.set_exception(UnknownMemberIdError(self.name))
         known.joining = None
