@@ -84,6 +84,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
         self._lanes: dict[Lane, asyncio.Task[None]] = {}
         self._changed = asyncio.Event()
         self._stopping = False
+        self._finished = asyncio.Event()
         self._between = False
         self._looked_at: float | None = None
         self._membership = broker.join(
@@ -127,6 +128,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
                 self._changed.clear()
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._changed.wait(), _LOOK_SECONDS)
+            await self._finished.wait()
         finally:
             parking.cancel()
             await self._end_lanes(0)
@@ -140,6 +142,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
         with contextlib.suppress(*BACKEND_TROUBLE):
             async with asyncio.timeout(1):
                 await self._publish_offsets(lanes)
+        self._finished.set()
         self._changed.set()
 
     async def publish_offsets(self) -> None:
@@ -154,6 +157,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
     async def _look(self) -> None:
         reader = self._membership.reader
         assigned = sorted(reader.assignment())
+        self._drop_dead_lanes()
         await self._end_lanes(0, keep=assigned)
         running = {lane.place for lane in self._lanes}
         for place in assigned:
@@ -166,6 +170,14 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
         paused = sorted(lane.place for lane in self._lanes if lane.paused)
         if paused:
             await self._stay_a_member(paused)
+
+    def _drop_dead_lanes(self) -> None:
+        """A lane that ended by what nobody foresaw is begun again."""
+        for lane, task in list(self._lanes.items()):
+            if task.done() and not lane.stopping:
+                error = None if task.cancelled() else task.exception()
+                self._around.log.error("lane_died", topic=lane.place.topic, reason=repr(error))
+                del self._lanes[lane]
 
     def _measure(self, now: float) -> None:
         metrics, since_epoch = self._around.metrics, self._around.effects.clock.now().timestamp()

@@ -72,7 +72,7 @@ class Lane:
         self._handled_to = 0.0
         self._failed_at = -1
         self._attempt = Attempt()
-        self._stopping = False
+        self.stopping = False
 
     def seconds_behind(self, now: float) -> float:
         """Age of the last record handled while others wait; `now` is seconds since the epoch."""
@@ -80,11 +80,11 @@ class Lane:
 
     def stop(self) -> None:
         """Let `run` return once what is in hand is finished."""
-        self._stopping = True
+        self.stopping = True
 
     async def run(self) -> None:
         """Fetch and apply."""
-        while not self._stopping:
+        while not self.stopping:
             try:
                 async with self._around.gate.turn():
                     await self._turn()
@@ -107,9 +107,12 @@ class Lane:
         self.last_poll = asyncio.get_running_loop().time()
         limit = self._around.effects.subscription.max_records
         records = await fetch_one(self._reader, self.place, max_records=limit)
-        self._position = await self._reader.position(self.place)
+        expected, self._position = self._position, await self._reader.position(self.place)
         self.out_of_log = None
         if not records:
+            return
+        if records[0].offset < expected:
+            self._forget()
             return
         batch = Batch(place=self.place, held=standing.held, after=self._position, records=records)
         await self._apply(batch, standing)

@@ -24,7 +24,7 @@ from headrace.runtime.tracing import Tracer
 _BATCH: Final = 1000
 _HEARTBEAT_SECONDS: Final = 0.3
 _MEASURE_SECONDS: Final = 1.0
-_SUCCESSION_SECONDS: Final = 0.25
+_SUCCESSION_SECONDS: Final = 0.2
 _TROUBLE: Final = (*BACKEND_TROUBLE, asyncpg.PostgresError, ValueError)
 
 

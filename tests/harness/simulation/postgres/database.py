@@ -17,7 +17,7 @@ from tests.harness.simulation.postgres.server import Server
 from tests.harness.simulation.postgres.transactions import Transaction
 from tests.harness.simulation.process import here
 
-IDLE_SECONDS: Final = 1.2
+IDLE_SECONDS: Final = 1.5
 _KEPT_DAYS: Final = 8
 _MOST_COUNTED: Final = 100_000
 _MOST_DUE: Final = 100

@@ -16,7 +16,7 @@ from headrace.runtime.bus.postgres import inbox, parked, relaying
 from headrace.runtime.bus.postgres.ledger import PostgresLedger
 from headrace.runtime.bus.postgres.relaying import PostgresRelaySession
 
-_IDLE_MS: Final = 1200
+_IDLE_MS: Final = 1500
 """A leader that stands still longer than this is succeeded; it says something every 0.3 s."""
 
 _SESSION_LIMITS: Final = {
