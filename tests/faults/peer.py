@@ -50,7 +50,8 @@ PLAN: Final = Plan(
     faults=(
         # The handler that is under way fails, and the framework goes on to the next record.
         *(
-            Disturb(at=2.0, slot=slot, backend="postgres", how="half-open", seconds=1.0, size=0)
+            Disturb(at=at, slot=slot, backend="postgres", how="half-open", seconds=0.8, size=0)
+            for at in (1.5, 3.0, 4.5)
             for slot in CONSUMERS
         ),
         # Offsets are committed every 5 s: what was handled since then comes again.

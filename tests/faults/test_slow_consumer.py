@@ -42,6 +42,7 @@ async def consumer(servers: Servers) -> AsyncIterator[psutil.Process]:
             yield psutil.Process(fleet.pid(CONSUMERS[0]))
         finally:
             await fleet.stop()
+            print((fleet.logs / f"{CONSUMERS[0]}.log").read_text())
 
 
 @pytest.mark.timeout(240)

@@ -22,6 +22,8 @@ from headrace.runtime.telemetry import Log, Metrics
 from headrace.runtime.tracing import SilentTracer, Tracer
 
 _OFFSET_SECONDS: Final = 5.0
+_ASK_SECONDS: Final = 2.0
+_ASK_AGAIN_SECONDS: Final = 0.5
 _TIDY_SECONDS: Final = 3600.0
 _TELL_SECONDS: Final = 0.01
 _STALLED_SECONDS: Final = 30.0
@@ -69,6 +71,7 @@ class Bus:
         self._ended.set()
         self.consumers: list[Consumer] = []
         self.started = False
+        self._silent_since: float | None = None
 
     @property
     def leading(self) -> bool:
@@ -115,6 +118,7 @@ class Bus:
             asyncio.create_task(self._stop.wait(), name="stop"),
             asyncio.create_task(self._consume(), name="consumers"),
             asyncio.create_task(self._tell_the_leader(), name="tell the leader"),
+            asyncio.create_task(self._watch_broker(), name="watch the broker"),
             asyncio.create_task(self._tidy(), name="tidy"),
         ]
         self._ended.clear()
@@ -140,6 +144,9 @@ class Bus:
         if not self.started:
             return ["kafka: not connected yet"]
         reasons = []
+        if self._silent_since is not None:
+            seconds = asyncio.get_running_loop().time() - self._silent_since
+            reasons.append(f"kafka: no answer for {seconds:.0f} s")
         if self._relay.stuck_seconds > _STUCK_SECONDS:
             reasons.append(f"relay: nothing published for {self._relay.stuck_seconds:.0f} s")
         for consumer in self.consumers:
@@ -189,15 +196,25 @@ class Bus:
             await self._untold.wait()
             self._untold.clear()
             if not self._relay.leading:
-                with contextlib.suppress(*BACKEND_TROUBLE):
+                with contextlib.suppress(*BACKEND_TROUBLE, asyncpg.PostgresError):
                     await self._database.tell_committed()
             await asyncio.sleep(_TELL_SECONDS)
+
+    async def _watch_broker(self) -> None:
+        """Ask the broker itself: a client that is cut off only finds nothing to read."""
+        while True:
+            if await self._broker.answers():
+                self._silent_since = None
+            elif self._silent_since is None:
+                self._silent_since = asyncio.get_running_loop().time()
+            silent = self._silent_since is not None
+            await asyncio.sleep(_ASK_AGAIN_SECONDS if silent else _ASK_SECONDS)
 
     async def _tidy(self) -> None:
         while True:
             try:
                 await self._database.tidy(self._clock.now().date())
-            except BACKEND_TROUBLE as why:
+            except (*BACKEND_TROUBLE, asyncpg.PostgresError) as why:
                 self._log.warning("not_tidied", reason=repr(why))
             await asyncio.sleep(_TIDY_SECONDS)
 

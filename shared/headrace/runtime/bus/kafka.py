@@ -12,6 +12,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer, ConsumerRebalanceListener
+from aiokafka.client import AIOKafkaClient
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from aiokafka.errors import KafkaError
 from faststream.kafka import KafkaBroker
@@ -23,6 +24,7 @@ from headrace.runtime.bus.ports import Reader
 _SESSION_MS: Final = 45_000
 _FETCH_BYTES: Final = 8 * 1024 * 1024
 _STOP_SECONDS: Final = 2.0
+_ANSWER_SECONDS: Final = 2.0
 
 
 class KafkaMembership:
@@ -83,6 +85,18 @@ class Kafka:
     async def stop(self) -> None:
         """Disconnect them."""
         await self._broker.stop()
+
+    async def answers(self) -> bool:
+        """A new connection, and the cluster's metadata over it."""
+        client = AIOKafkaClient(bootstrap_servers=self._bootstrap, client_id="headrace-probe")
+        try:
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                await client.bootstrap()
+        except (KafkaError, OSError, TimeoutError):
+            return False
+        finally:
+            await client.close()
+        return True
 
     def sender(self) -> AbstractAsyncContextManager[RecordSender]:
         """A connected idempotent producer."""

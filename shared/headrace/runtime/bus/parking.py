@@ -22,7 +22,7 @@ from headrace.runtime.bus.effects import Effects
 from headrace.runtime.bus.model import Tx
 from headrace.runtime.bus.ports import BACKEND_TROUBLE, Database, Ledger, Parked
 from headrace.runtime.bus.reading import read_record
-from headrace.runtime.bus.work import DATABASE_TROUBLE
+from headrace.runtime.bus.work import TRANSACTION_LOST
 from headrace.runtime.telemetry import Log, Metrics
 
 _LOOK_SECONDS: Final = 0.5
@@ -98,7 +98,7 @@ class Parking:
         try:
             async with ledger.savepoint():
                 await self._effects.handle([event], tx)
-        except DATABASE_TROUBLE:
+        except TRANSACTION_LOST:
             raise
         except Exception as error:
             tx.outgoing.clear()

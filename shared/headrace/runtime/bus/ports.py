@@ -27,6 +27,7 @@ BACKEND_TROUBLE: Final = (
     TimeoutError,
     KafkaError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
@@ -108,6 +109,10 @@ class Broker(Protocol):
 
     async def stop(self) -> None:
         """Disconnect them; static members stay known until their session times out."""
+        ...
+
+    async def answers(self) -> bool:
+        """Whether the broker answers now; known within two seconds."""
         ...
 
     def sender(self) -> AbstractAsyncContextManager[Sender]:

@@ -12,6 +12,8 @@ import asyncio
 from datetime import datetime
 from typing import Final
 
+import asyncpg
+
 from headrace.runtime.bus import failpoints
 from headrace.runtime.bus.pipeline import Pipeline, by_topic
 from headrace.runtime.bus.ports import BACKEND_TROUBLE, Broker, Database, RelayBatch, RelaySession
@@ -23,7 +25,7 @@ _BATCH: Final = 1000
 _HEARTBEAT_SECONDS: Final = 0.3
 _MEASURE_SECONDS: Final = 1.0
 _SUCCESSION_SECONDS: Final = 0.25
-_TROUBLE: Final = (*BACKEND_TROUBLE, ValueError)
+_TROUBLE: Final = (*BACKEND_TROUBLE, asyncpg.PostgresError, ValueError)
 
 
 class Relay:

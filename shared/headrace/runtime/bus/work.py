@@ -22,8 +22,9 @@ from headrace.runtime.bus.reading import Reading, Taken
 if TYPE_CHECKING:
     from headrace.runtime.bus.effects import Effects
 
-DATABASE_TROUBLE: Final = (
+TRANSACTION_LOST: Final = (
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
@@ -124,7 +125,7 @@ class Work:
         try:
             async with self._ledger.savepoint():
                 await self._handle(events)
-        except DATABASE_TROUBLE:
+        except TRANSACTION_LOST:
             raise
         except Exception as error:
             del self.tx.outgoing[emitted:]

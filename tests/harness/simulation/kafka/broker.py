@@ -74,6 +74,9 @@ class SimulatedBroker:
         for member in self._members:
             await member.stop()
 
+    async def answers(self) -> bool:
+        return self._cluster.up
+
     @asynccontextmanager
     async def sender(self) -> AsyncGenerator[SimulatedSender, None]:
         await self._cluster.connect().call(self._cluster.check_up)
