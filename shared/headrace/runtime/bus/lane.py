@@ -111,7 +111,7 @@ class Lane:
         self.out_of_log = None
         if not records:
             return
-        if records[0].offset < expected:
+        if records[0].offset < expected or self._position <= standing.held:
             self._forget()
             return
         batch = Batch(place=self.place, held=standing.held, after=self._position, records=records)

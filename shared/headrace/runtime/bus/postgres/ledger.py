@@ -16,7 +16,7 @@ from headrace.runtime.db import Connection
 _ADVANCE = """
 with moved as (
     update consumer_offset set next_offset=$5, updated_at=now()
-    where grp=$1 and topic=$2 and part=$3 and next_offset=$4
+    where grp=$1 and topic=$2 and part=$3 and next_offset=$4 and next_offset < $5
     returning parked
 ), noted as (
     insert into source_seq (grp, topic, part, source, last_seq)
