@@ -5,12 +5,19 @@ from __future__ import annotations
 import argparse
 import asyncio
 import statistics
+from typing import Final
 
 from deploy.local import Stack
 from deploy.local.testing import create_template
 from tests.bench.bus.drain import drain
-from tests.bench.bus.latency import latency
+from tests.bench.bus.latency import Load, latency
 from tests.bench.bus.throughput import backlog, ours, peer
+
+LOADS: Final = (
+    Load(rate=300, seconds=10, each=1),
+    Load(rate=1000, seconds=15, each=10),
+    Load(rate=1000, seconds=15, each=1),
+)
 
 
 async def main(*, events: int, rounds: int) -> None:
@@ -37,11 +44,14 @@ async def main(*, events: int, rounds: int) -> None:
         print(two.line("exactly once, two consumer processes"), flush=True)
         emptied = await drain(stack, events // 3)
         print(emptied.line("outbox drain, one relay"), flush=True)
-        times = await latency(stack, rate=1000, seconds=15)
-        print(
-            f"commit -> handled in another service at 1,000 events/s, one event a transaction:"
-            f" p50 {_at(times, 0.5):.1f} ms, p99 {_at(times, 0.99):.1f} ms (n={len(times):,})"
-        )
+        for load in LOADS:
+            times = await latency(stack, load)
+            print(
+                f"commit -> handled in another service at {load.rate:,} events/s,"
+                f" {load.each} in a transaction: p50 {_at(times, 0.5):.1f} ms,"
+                f" p99 {_at(times, 0.99):.1f} ms (n={len(times):,})",
+                flush=True,
+            )
 
 
 def _at(times: list[float], share: float) -> float:

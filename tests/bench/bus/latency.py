@@ -11,6 +11,7 @@ import asyncio
 import gc
 import sys
 import time
+from dataclasses import dataclass
 from typing import Final
 
 import asyncpg
@@ -29,9 +30,21 @@ DIGEST: Final = "sha256:" + "0" * 64
 LANES: Final = sum(topic.partitions for topic in GROUPS["orchestrator.events"])
 _WRITERS: Final = 16
 _WARM_SECONDS: Final = 3.0
+_UPSERT: Final = (
+    "insert into dataset values ($1, $2) on conflict (name) do update set version=excluded.version"
+)
 
 
-async def latency(stack: Stack, *, rate: int, seconds: int) -> list[float]:
+@dataclass(frozen=True, kw_only=True)
+class Load:
+    """Events a second, for so long, so many of them in each transaction."""
+
+    rate: int
+    seconds: int
+    each: int
+
+
+async def latency(stack: Stack, load: Load) -> list[float]:
     """Milliseconds of each event, sorted; the first three seconds are left out."""
     async with (
         place(stack, service="registry") as registry,
@@ -43,11 +56,12 @@ async def latency(stack: Stack, *, rate: int, seconds: int) -> list[float]:
         await handling.line()
         writing = await started(
             "tests.bench.bus.latency",
-            *("registry", registry.kafka, registry.url, str(rate), str(seconds)),
+            *("registry", registry.kafka, registry.url),
+            *(str(load.rate), str(load.seconds), str(load.each)),
         )
-        committed = await writing.rest(seconds + 60)
+        committed = await writing.rest(load.seconds + 60)
         handled = await handling.until(len(committed), seconds=60)
-    times = sorted(committed.items())[int(rate * _WARM_SECONDS) :]
+    times = sorted(committed.items())[int(load.rate * _WARM_SECONDS) :]
     return sorted((handled[number] - at) * 1e3 for number, at in times)
 
 
@@ -69,41 +83,40 @@ async def _handle(kafka: str, url: str) -> None:
     await running
 
 
-async def _write(kafka: str, url: str, rate: int, seconds: int) -> None:
+async def _write(kafka: str, url: str, load: Load) -> None:
     pool = await db.open_pool(url, schema="registry", size=_WRITERS)
     await pool.execute("create table dataset (name text primary key, version int not null)")
     bus = _bus("registry", kafka, url, pool)
     running = asyncio.create_task(bus.run())
     await until(lambda: bus.leading)
     begin = time.monotonic() + 0.1
-    writers = (_writer(bus, begin, number, rate, seconds) for number in range(_WRITERS))
+    writers = (_writer(bus, begin, number, load) for number in range(_WRITERS))
     await asyncio.gather(*writers)
     await bus.stop()
     await running
 
 
-async def _writer(bus: Bus, begin: float, writer: int, rate: int, seconds: int) -> None:
-    """Every sixteenth event, at its time: an aggregate's row and the event in one transaction."""
-    for number in range(writer + 1, rate * seconds + 1, _WRITERS):
-        await asyncio.sleep(max(0.0, begin + number / rate - time.monotonic()))
+async def _writer(bus: Bus, begin: float, writer: int, load: Load) -> None:
+    """Every so many-th transaction, at its time: an aggregate's row and its events."""
+    transactions = load.rate * load.seconds // load.each
+    for number in range(writer, transactions, _WRITERS):
+        due = begin + number * load.each / load.rate
+        await asyncio.sleep(max(0.0, due - time.monotonic()))
+        name, first = f"latency-{writer}", number * load.each + 1
+        versions = range(first, first + load.each)
         async with bus.transaction() as tx:
-            await tx.connection.execute(
-                "insert into dataset values ($1, $2) on conflict (name)"
-                " do update set version=excluded.version",
-                f"latency-{writer}",
-                number,
-            )
-            tx.emit(
-                DatasetVersionCreated(
-                    dataset=f"latency-{writer}",
-                    version=number,
-                    digest=DIGEST,
-                    rows=1,
-                    segments=1,
-                    origin="upload",
-                )
-            )
-        print(number, time.monotonic())
+            await tx.connection.execute(_UPSERT, name, versions[-1])
+            for version in versions:
+                tx.emit(_version(name, version))
+        committed = time.monotonic()
+        for version in versions:
+            print(version, committed)
+
+
+def _version(name: str, number: int) -> DatasetVersionCreated:
+    return DatasetVersionCreated(
+        dataset=name, version=number, digest=DIGEST, rows=1, segments=1, origin="upload"
+    )
 
 
 def _bus(service: str, kafka: str, url: str, pool: asyncpg.Pool) -> Bus:
@@ -125,4 +138,5 @@ if __name__ == "__main__":
     if which == "orchestrator":
         uvloop.run(_handle(broker, address))
     else:
-        uvloop.run(_write(broker, address, int(numbers[0]), int(numbers[1])))
+        rate, seconds, each = map(int, numbers)
+        uvloop.run(_write(broker, address, Load(rate=rate, seconds=seconds, each=each)))
