@@ -24,7 +24,7 @@ from headrace.runtime import db
 from headrace.runtime.bus import Bus, Event, Subscription, Tx, open_bus
 from headrace.runtime.telemetry import Metrics, configure_logs
 from tests.bench.bus.meter import place, started
-from tests.harness.bus import until
+from tests.harness.bus import skip_history, until
 
 DIGEST: Final = "sha256:" + "0" * 64
 LANES: Final = sum(topic.partitions for topic in GROUPS["orchestrator.events"])
@@ -50,6 +50,9 @@ async def latency(stack: Stack, load: Load) -> list[float]:
         place(stack, service="registry") as registry,
         place(stack, service="orchestrator") as orchestrator,
     ):
+        await skip_history(
+            database=orchestrator.database, kafka=orchestrator.kafka, service="orchestrator"
+        )
         handling = await started(
             "tests.bench.bus.latency", "orchestrator", orchestrator.kafka, orchestrator.url
         )
