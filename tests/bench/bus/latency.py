@@ -62,8 +62,11 @@ async def latency(stack: Stack, load: Load) -> list[float]:
             *("registry", registry.kafka, registry.url),
             *(str(load.rate), str(load.seconds), str(load.each)),
         )
-        committed = await writing.rest(load.seconds + 60)
-        handled = await handling.until(len(committed), seconds=60)
+        most = load.seconds + 60
+        count = load.rate * load.seconds // load.each * load.each
+        committed, handled = await asyncio.gather(
+            writing.rest(most), handling.until(count, seconds=most)
+        )
     times = sorted(committed.items())[int(load.rate * _WARM_SECONDS) :]
     return sorted((handled[number] - at) * 1e3 for number, at in times)
 
