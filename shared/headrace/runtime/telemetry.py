@@ -144,7 +144,7 @@ class Metrics:
         )
         self.operation = self.histogram(
             "messaging_client_operation_duration_seconds",
-            "One operation of the bus: send, process or relay",
+            "One batch of the bus: process or relay",
             "operation",
         )
         self.fenced = self.counter("fenced_batches", "Batches dropped by a lost partition", "group")
@@ -153,7 +153,7 @@ class Metrics:
         self.retries = self.counter("batch_retries", "Batches tried again", "group")
         self.lag = self.gauge("consumer_lag_records", "Records not yet handled", "group", "topic")
         self.lag_seconds = self.gauge(
-            "consumer_lag_seconds", "Age of the oldest record not yet handled", "group", "topic"
+            "consumer_lag_seconds", "Age of the last record handled, while others wait", "group", "topic"
         )
         self.last_poll_age = self.gauge(
             "consumer_last_poll_age_seconds", "Time since the consumer last asked Kafka", "group"
