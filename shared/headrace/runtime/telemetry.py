@@ -153,7 +153,10 @@ class Metrics:
         self.retries = self.counter("batch_retries", "Batches tried again", "group")
         self.lag = self.gauge("consumer_lag_records", "Records not yet handled", "group", "topic")
         self.lag_seconds = self.gauge(
-            "consumer_lag_seconds", "Age of the last record handled, while others wait", "group", "topic"
+            "consumer_lag_seconds",
+            "Age of the last record handled, while others wait",
+            "group",
+            "topic",
         )
         self.last_poll_age = self.gauge(
             "consumer_last_poll_age_seconds", "Time since the consumer last asked Kafka", "group"
