@@ -28,7 +28,8 @@ async def test_a_database_that_a_newer_version_has_migrated_makes_the_older_unre
     http: httpx.AsyncClient,
 ) -> None:
     await http.post(
-        "/sql", content="insert into migration select package, '0099_later.sql' from migration"
+        "/sql",
+        content="insert into migration select distinct package, '0099_later.sql' from migration",
     )
 
     (reason,) = await reasons(http)
