@@ -94,12 +94,14 @@ class RecordSender:
         append = batch.append
         for number in range(start, len(records)):
             record = records[number]
-            size += len(record.value or b"")
+            size += _size(record)
             if size > _BATCH_BYTES and number > start:
                 return number
             added = append(
                 key=record.key, value=record.value, timestamp=None, headers=record.headers
             )
+            if added is None and number > start:
+                return number
             if added is None:
                 raise ValueError(f"{size} bytes for {topic}: at most {MAX_RECORD_BYTES} fit")
         return len(records)
@@ -117,3 +119,9 @@ class RecordSender:
         if len(self._places) < _MAX_CACHED_KEYS:
             self._places[topic, key] = place
         return place
+
+
+def _size(record: Record) -> int:
+    """Bytes that a record adds to a batch, near enough."""
+    headers = sum(len(name) + len(value) + 4 for name, value in record.headers)
+    return len(record.value or b"") + len(record.key) + headers

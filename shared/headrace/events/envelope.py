@@ -25,7 +25,9 @@ _TRACEPARENT = re.compile(r"^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$"
 _RELAY_SOURCE = re.compile(rb"\A/[a-z]+/[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}(?:/[0-9]+)?\Z")
 _SEQUENCE_DIGITS: Final = 20
 _PLAIN_TYPES: Final = frozenset({JSON.encode(), PROTOBUF.encode()})
-_LONGEST: Final = 1000
+LONGEST_ATTRIBUTE: Final = 1000
+"""Bytes of an attribute or a key that readers take; a database can index as much."""
+
 _REQUIRED: Final = ("id", "source", "type")
 
 Headers = Sequence[tuple[str, bytes]]
@@ -36,7 +38,8 @@ class Envelope:
     """Everything a CloudEvent says besides its data.
 
     `source` + `id` identify the event; `sequence` is the relay's number, comparable as text
-    within one source; `key` is the Kafka record key.
+    within one source; `key` is the Kafka record key. Where the producer gave no time, `time` is
+    when the record was read, and `timed` is False.
     """
 
     id: str
@@ -52,6 +55,7 @@ class Envelope:
     content_type: str = JSON
     traceparent: str | None = None
     tracestate: str | None = None
+    timed: bool = True
     extensions: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -152,7 +156,7 @@ class HeadReader:
             if layout is None or not layout.is_plain(values):
                 return None
             datetime.fromisoformat(values[layout.time].decode())
-            if key is not None and (len(key) > _LONGEST or "\x00" in key.decode()):
+            if key is not None and (len(key) > LONGEST_ATTRIBUTE or "\x00" in key.decode()):
                 return None
         except (TypeError, ValueError):
             return None
@@ -176,7 +180,7 @@ class _Layout:
     def is_plain(self, values: Sequence[bytes]) -> bool:
         """Whether all values, together and so each, are short clean text. Raises if one is not."""
         text = b"\n".join(values)
-        if len(text) > _LONGEST or b"\x00" in text or values[self.version] != b"1.0":
+        if len(text) > LONGEST_ATTRIBUTE or b"\x00" in text or values[self.version] != b"1.0":
             return False
         text.decode()
         identified = values[self.id] and values[self.source] and values[self.type]
@@ -281,11 +285,14 @@ def _texts(headers: Iterable[tuple[str, bytes | None]]) -> dict[str, str]:
 
 
 def _bounded(name: str, text: str) -> str:
-    """The text if a database can keep it."""
+    """The text if a database can keep it, in an index too: so the bound is of bytes."""
     if "\x00" in text:
         raise UndecodableEvent(f"{name}: contains a NUL")
-    if len(text) > _LONGEST:
-        raise UndecodableEvent(f"{name}: {len(text)} characters, at most {_LONGEST} are taken")
+    size = len(text.encode(errors="surrogatepass"))
+    if size > LONGEST_ATTRIBUTE:
+        raise UndecodableEvent(
+            f"{name}: {size} bytes of UTF-8, at most {LONGEST_ATTRIBUTE} are taken"
+        )
     return text
 
 
@@ -305,7 +312,7 @@ def _decode_structured(
         came = document.get("specversion")
         raise UndecodableEvent(f"specversion: expected '{SPEC_VERSION}', got {came!r}")
     attributes = {
-        str(name): _bounded(f"attribute {str(name)[:50]}", str(member))
+        str(name): _attribute(str(name), member)
         for name, member in document.items()
         if name not in {"data", "data_base64"} and member is not None
     }
@@ -313,13 +320,24 @@ def _decode_structured(
     return _envelope(attributes, key, content_type, texts), _structured_data(document)
 
 
+def _attribute(name: str, member: object) -> str:
+    """CloudEvents has no other types in JSON than these."""
+    if not isinstance(member, str | bool | int):
+        raise UndecodableEvent(f"attribute {name[:50]}: expected text, a number or a boolean")
+    return _bounded(f"attribute {name[:50]}", str(member))
+
+
 def _structured_data(document: Mapping[str, object]) -> bytes:
-    if "data_base64" in document:
+    encoded = document.get("data_base64")
+    if encoded is not None:
         try:
-            return base64.b64decode(str(document["data_base64"]), validate=True)
+            return base64.b64decode(encoded if isinstance(encoded, str) else "?", validate=True)
         except (binascii.Error, ValueError) as error:
             raise UndecodableEvent(f"data_base64: not base64 ({error})") from error
-    return orjson.dumps(document.get("data"))
+    try:
+        return orjson.dumps(document.get("data"))
+    except (TypeError, RecursionError) as error:
+        raise UndecodableEvent(f"data: nested too deeply ({error})") from error
 
 
 def _envelope(
@@ -344,6 +362,7 @@ def _envelope(
         content_type=content_type,
         traceparent=traceparent if traceparent and _TRACEPARENT.match(traceparent) else None,
         tracestate=texts.get("tracestate"),
+        timed="time" in attributes,
         extensions={name: text for name, text in attributes.items() if name not in known},
     )
 

@@ -84,11 +84,17 @@ async def open_pool(url: str, *, schema: str, size: int = 10) -> BoundedPool:
     return pool
 
 
-async def connect(url: str, *, schema: str, **server_settings: str) -> asyncpg.Connection:
-    """One connection outside the pool, for sessions that hold a lock."""
+async def connect(
+    url: str, *, schema: str, command_seconds: float = _COMMAND_SECONDS, **server_settings: str
+) -> asyncpg.Connection:
+    """One connection outside the pool, for sessions that hold a lock.
+
+    A statement that takes longer than `command_seconds` raises TimeoutError.
+    """
     connection: asyncpg.Connection = await asyncpg.connect(
         url,
         timeout=_CONNECT_SECONDS,
+        command_timeout=command_seconds,
         server_settings={
             "search_path": schema,
             "application_name": f"headrace-{schema}-session",

@@ -28,6 +28,7 @@ _TIDY_SECONDS: Final = 3600.0
 _TELL_SECONDS: Final = 0.01
 _STALLED_SECONDS: Final = 30.0
 _STUCK_SECONDS: Final = 10.0
+_FAILING_SECONDS: Final = 60.0
 _DRAIN_SECONDS: Final = 5.0
 
 
@@ -251,6 +252,13 @@ def _trouble_of(consumer: Consumer) -> list[str]:
     if consumer.out_of_log:
         reasons.append(f"{consumer.group}: stored offset outside the log")
     now = asyncio.get_running_loop().time()
+    failing = consumer.failing
+    if failing is not None and now - (failing.failing_since or now) > _FAILING_SECONDS:
+        place, seconds = failing.place, now - (failing.failing_since or now)
+        reasons.append(
+            f"{consumer.group}: {place.topic} partition {place.partition} has been failing for"
+            f" {seconds:.0f} s: {failing.failure[:200]}"
+        )
     if consumer.last_poll is None or now - consumer.last_poll > _STALLED_SECONDS:
         reasons.append(f"{consumer.group}: no poll for {_STALLED_SECONDS:.0f} s")
     return reasons

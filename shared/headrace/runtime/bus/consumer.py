@@ -15,7 +15,6 @@ from random import Random
 from typing import Final
 
 from aiokafka import ConsumerRebalanceListener, TopicPartition
-from aiokafka.errors import KafkaError
 
 from headrace.events.topics import GROUPS
 from headrace.runtime.bus.effects import Effects
@@ -32,6 +31,7 @@ _LOOK_SECONDS: Final = 0.2
 _REVOKE_SECONDS: Final = 1.0
 _STOP_SECONDS: Final = 10.0
 _TRANSACTIONS: Final = 4
+_SILENT_SECONDS: Final = 20.0
 
 
 class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is untyped
@@ -85,7 +85,8 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
         self._changed = asyncio.Event()
         self._stopping = False
         self._finished = asyncio.Event()
-        self._between = False
+        self._between_since: float | None = None
+        self._polled_at = 0.0
         self._looked_at: float | None = None
         self._membership = broker.join(
             group=subscription.group, topics=topics, instance=instance, listener=self
@@ -98,8 +99,18 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
 
     @property
     def last_poll(self) -> float | None:
-        """When the slowest partition was last asked for records, in loop time; None before."""
-        return min((lane.last_poll for lane in self._lanes), default=self._looked_at)
+        """When the slowest partition was last asked for records, in loop time; None before.
+
+        Without partitions, when that was last known to be right: not while a rebalance goes on.
+        """
+        idle = self._between_since or self._looked_at
+        return min((lane.last_poll for lane in self._lanes), default=idle)
+
+    @property
+    def failing(self) -> Lane | None:
+        """The lane whose batch has been failing longest, if any."""
+        failing = [lane for lane in self._lanes if lane.failing_since is not None]
+        return min(failing, key=lambda lane: lane.failing_since or 0.0, default=None)
 
     @property
     def out_of_log(self) -> str | None:
@@ -109,13 +120,13 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
     async def on_partitions_revoked(self, revoked: object) -> None:
         """Finish or roll back at once: the group waits for this."""
         _ = revoked
-        self._between = True
+        self._between_since = asyncio.get_running_loop().time()
         await self._end_lanes(_REVOKE_SECONDS)
 
     async def on_partitions_assigned(self, assigned: object) -> None:
         """Have lanes made."""
         _ = assigned
-        self._between = False
+        self._between_since = None
         self._changed.set()
 
     async def run(self) -> None:
@@ -137,6 +148,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
     async def stop(self) -> None:
         """Finish what is in hand, tell Kafka how far this member is, and let `run` return."""
         self._stopping = True
+        self.gate.open()
         lanes = self.lanes
         await self._end_lanes(_STOP_SECONDS)
         with contextlib.suppress(*BACKEND_TROUBLE):
@@ -161,15 +173,13 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
         await self._end_lanes(0, keep=assigned)
         running = {lane.place for lane in self._lanes}
         for place in assigned:
-            if not (place in running or self._between or self._stopping):
+            if not (place in running or self._between_since or self._stopping):
                 lane = Lane(place=place, reader=reader, around=self._around)
                 name = f"{self.group} {place.topic} {place.partition}"
                 self._lanes[lane] = asyncio.create_task(lane.run(), name=name)
         self._looked_at = asyncio.get_running_loop().time()
         self._measure(self._looked_at)
-        paused = sorted(lane.place for lane in self._lanes if lane.paused)
-        if paused:
-            await self._stay_a_member(paused)
+        await self._stay_a_member(self._looked_at)
 
     def _drop_dead_lanes(self) -> None:
         """A lane that ended by what nobody foresaw is begun again."""
@@ -189,10 +199,18 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
         metrics.paused.labels(self.group).set(sum(lane.paused for lane in self._lanes))
         metrics.last_poll_age.labels(self.group).set(now - (self.last_poll or now))
 
-    async def _stay_a_member(self, paused: list[TopicPartition]) -> None:
-        """A member that asks for nothing is thrown out; paused partitions give nothing."""
-        with contextlib.suppress(KafkaError):
-            await self._membership.reader.getmany(*paused, timeout_ms=0)
+    async def _stay_a_member(self, now: float) -> None:
+        """A member that asks for nothing is thrown out and not let in again: so ask sometimes.
+
+        What comes is dropped: a lane sets its position anew where it finds another.
+        """
+        if any(lane.fetching for lane in self._lanes):
+            self._polled_at = now
+        elif now - self._polled_at > _SILENT_SECONDS:
+            self._polled_at = now
+            with contextlib.suppress(*BACKEND_TROUBLE, UnicodeDecodeError):
+                async with asyncio.timeout(1):
+                    await self._membership.reader.getmany(timeout_ms=0, max_records=1)
 
     async def _end_lanes(self, seconds: float, *, keep: Collection[TopicPartition] = ()) -> None:
         """Let each lane finish its transaction for so long, then roll it back."""

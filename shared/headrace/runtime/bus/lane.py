@@ -26,6 +26,7 @@ from aiokafka.errors import (
 
 from headrace.errors import Permanent
 from headrace.runtime.bus.backoff import full_jitter
+from headrace.runtime.bus.deadletter import describe
 from headrace.runtime.bus.effects import Effects, Fenced
 from headrace.runtime.bus.fetch import fetch_one
 from headrace.runtime.bus.gate import Gate
@@ -62,7 +63,9 @@ class Lane:
         self.last_poll = asyncio.get_running_loop().time()
         self.out_of_log: str | None = None
         self.paused = False
-        self.behind = 0
+        self.fetching = False
+        self.failing_since: float | None = None
+        self.failure = ""
         self.standing: Standing | None = None
         self._reader = reader
         self._around = around
@@ -70,13 +73,26 @@ class Lane:
         self._patience = around.effects.subscription.patience
         self._position = -1
         self._handled_to = 0.0
+        self._held = -1
         self._failed_at = -1
         self._attempt = Attempt()
         self.stopping = False
 
+    @property
+    def behind(self) -> int:
+        """Records of the log, as far as the client has heard of it, that are not handled."""
+        with contextlib.suppress(KafkaError):
+            end = self._reader.highwater(self.place)
+            if end is not None and self._held >= 0:
+                return max(0, end - self._held)
+        return 0
+
     def seconds_behind(self, now: float) -> float:
         """Age of the last record handled while others wait; `now` is seconds since the epoch."""
-        return max(0.0, now - self._handled_to) if self.behind and self._handled_to else 0.0
+        if not self.behind:
+            return 0.0
+        self._handled_to = self._handled_to or now
+        return max(0.0, now - self._handled_to)
 
     def stop(self) -> None:
         """Let `run` return once what is in hand is finished."""
@@ -87,7 +103,8 @@ class Lane:
         while not self.stopping:
             try:
                 async with self._around.gate.turn():
-                    await self._turn()
+                    if not self.stopping:
+                        await self._turn()
             except Fenced:
                 await self._fenced()
             except OffsetOutOfRangeError as error:
@@ -104,9 +121,13 @@ class Lane:
         if self._position < 0 or await self._reader.position(self.place) != self._position:
             self._reader.seek(self.place, standing.held)
             self._position = standing.held
-        self.last_poll = asyncio.get_running_loop().time()
         limit = self._around.effects.subscription.max_records
-        records = await fetch_one(self._reader, self.place, max_records=limit)
+        self.fetching = True
+        try:
+            records = await fetch_one(self._reader, self.place, max_records=limit)
+        finally:
+            self.fetching = False
+        self.last_poll = asyncio.get_running_loop().time()
         expected, self._position = self._position, await self._reader.position(self.place)
         self.out_of_log = None
         if not records:
@@ -126,6 +147,7 @@ class Lane:
         if self._failed_at not in {-1, standing.held}:
             self._attempt = Attempt()
         self.standing = standing
+        self._held = standing.held
         self._position = -1
         return standing
 
@@ -144,18 +166,14 @@ class Lane:
         metrics.processed.labels(self._group).observe(seconds)
         metrics.operation.labels("process").observe(seconds)
         self.standing = applied.standing
+        self._held = applied.standing.held
         self._attempt = Attempt()
         self._failed_at = -1
+        self.failing_since = None
         if applied.emitted:
             self._around.emitted()
-        self._measure(batch)
-
-    def _measure(self, batch: Batch) -> None:
-        topic = self.place.topic
-        self._around.metrics.consumed.labels(self._group, topic).inc(len(batch.records))
-        end = self._reader.highwater(self.place)
-        self.behind = max(0, end - batch.after) if end is not None else 0
-        self._handled_to = batch.records[-1].timestamp / 1000
+        metrics.consumed.labels(self._group, self.place.topic).inc(len(batch.records))
+        self._handled_to = max(0.0, batch.records[-1].timestamp / 1000)
 
     def _forget(self) -> None:
         if self.standing is not None:
@@ -191,6 +209,8 @@ class Lane:
 
     async def _failed(self, error: Exception) -> None:
         """A handler failed: find the record at once if that is all, else try again later."""
+        self.failing_since = self.failing_since or asyncio.get_running_loop().time()
+        self.failure = describe(error)
         if isinstance(error, Permanent) and not self._attempt.isolate:
             self._forget()
             self._attempt = Attempt(number=self._attempt.number, isolate=True)

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Final, Generic, Self, TypeVar
 
 from headrace.client.records import MAX_RECORD_BYTES
 from headrace.errors import InvalidInput, Permanent
 from headrace.events.contracts import Contract, Data, by_model, contract_of
-from headrace.events.envelope import Envelope, Head, format_time
+from headrace.events.envelope import LONGEST_ATTRIBUTE, Envelope, Head, format_time
 from headrace.ids import new_id
 from headrace.runtime.db import Connection
 from headrace.tracing import next_hop
 
+_LONGEST_ID: Final = 200
 DataT_co = TypeVar("DataT_co", bound=Data, covariant=True)
 
 
@@ -99,9 +100,9 @@ class Caller:
     def of(cls, headers: Mapping[str, str]) -> Self:
         """From HTTP headers `x-correlation-id`, `x-causation-id`, `traceparent`."""
         return cls(
-            correlation_id=headers.get("x-correlation-id") or new_id(),
-            causation_id=headers.get("x-causation-id"),
-            traceparent=headers.get("traceparent"),
+            correlation_id=_sane(headers.get("x-correlation-id")) or new_id(),
+            causation_id=_sane(headers.get("x-causation-id")),
+            traceparent=_sane(headers.get("traceparent")),
         )
 
     @classmethod
@@ -173,20 +174,20 @@ class Tx:
             )
         chain = self._chain(cause, correlation_id, causation_id)
         identity = event_id or new_id()
-        self.outgoing.append(
-            Outgoing(
-                id=identity,
-                topic=contract.topic.name,
-                key=contract.key(data),
-                type=contract.type,
-                payload=payload,
-                headers={
-                    "ce_subject": contract.subject(data),
-                    "content-type": contract.content_type,
-                    **chain,
-                },
-            )
+        headers = {
+            "ce_subject": contract.subject(data),
+            "content-type": contract.content_type,
+            **chain,
+        }
+        outgoing = Outgoing(
+            id=identity,
+            topic=contract.topic.name,
+            key=contract.key(data),
+            type=contract.type,
+            payload=payload,
+            headers=headers,
         )
+        self.outgoing.append(_carried(contract.name, outgoing))
         return identity
 
     def tombstone(
@@ -208,16 +209,15 @@ class Tx:
         subject = key[contract.key_fields.index(contract.subject_field)]
         chain = self._chain(cause, correlation_id, causation_id)
         identity = new_id()
-        self.outgoing.append(
-            Outgoing(
-                id=identity,
-                topic=contract.topic.name,
-                key="/".join(key),
-                type=contract.type,
-                payload=None,
-                headers={"ce_subject": subject, **chain},
-            )
+        outgoing = Outgoing(
+            id=identity,
+            topic=contract.topic.name,
+            key="/".join(key),
+            type=contract.type,
+            payload=None,
+            headers={"ce_subject": subject, **chain},
         )
+        self.outgoing.append(_carried(contract.name, outgoing))
         return identity
 
     def _chain(
@@ -235,6 +235,23 @@ class Tx:
             **({"ce_causationid": causation} if causation else {}),
             "traceparent": next_hop(caller.traceparent if caller else None),
         }
+
+
+def _carried(name: str, outgoing: Outgoing) -> Outgoing:
+    """The event if readers will take its key and headers; they refuse what is longer."""
+    for field_name, text in (("key", outgoing.key), *outgoing.headers.items()):
+        if "\x00" in text or len(text.encode(errors="replace")) > LONGEST_ATTRIBUTE:
+            raise InvalidInput(
+                f"{name}: {field_name}: expected at most {LONGEST_ATTRIBUTE} bytes without NUL",
+                field=field_name,
+            )
+    return outgoing
+
+
+def _sane(given: str | None) -> str | None:
+    """An id that a caller chose, if it is one: others are as good as none."""
+    usable = given and len(given) <= _LONGEST_ID and given.isascii() and given.isprintable()
+    return given if usable else None
 
 
 Handler = Callable[[Event[Any], Tx], Awaitable[None]]

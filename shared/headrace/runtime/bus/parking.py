@@ -26,6 +26,8 @@ from headrace.runtime.bus.work import TRANSACTION_LOST
 from headrace.runtime.telemetry import Log, Metrics
 
 _LOOK_SECONDS: Final = 0.5
+_MEASURE_SECONDS: Final = 3.0
+_RECORDS_A_LOOK: Final = 100
 
 
 class Parking:
@@ -49,6 +51,7 @@ class Parking:
         self._metrics = metrics
         self._log = log.bind(group=effects.group)
         self._emitted = emitted
+        self._measure_at = 0.0
 
     async def run(self) -> None:
         """Look for what is due until cancelled."""
@@ -64,8 +67,34 @@ class Parking:
     async def work_due(self) -> None:
         """Try every key that is due, each as far as it goes."""
         for place, key in await self._database.due(self._group):
-            while await self._try_first(place, key):
-                pass
+            try:
+                await self._work_key(place, key)
+            except BACKEND_TROUBLE:
+                raise
+            except Exception as error:
+                self._log.exception("parked_key_failed", topic=place.topic, key=repr(key))
+                await self._put_off(place, key, error)
+        await self._measure()
+
+    async def _work_key(self, place: TopicPartition, key: bytes) -> None:
+        """So many records at most, since the other keys of the group wait meanwhile."""
+        for _ in range(_RECORDS_A_LOOK):
+            if not await self._try_first(place, key):
+                return
+
+    async def _put_off(self, place: TopicPartition, key: bytes, error: Exception) -> None:
+        """What cannot even be settled is tried later, so that the other keys get their turn."""
+        async with self._database.transaction() as ledger:
+            await ledger.hold(self._group, place)
+            parked = await ledger.first_parked(self._group, place, key)
+            if parked is not None:
+                await self._postpone(parked, error, ledger)
+
+    async def _measure(self) -> None:
+        now = asyncio.get_running_loop().time()
+        if now < self._measure_at:
+            return
+        self._measure_at = now + _MEASURE_SECONDS
         keys, records = await self._database.parked(self._group)
         self._metrics.parked.labels(self._group).set(keys)
         self._metrics.parked_records.labels(self._group).set(records)
@@ -117,7 +146,7 @@ class Parking:
         """Forget the record, bury it, or let it wait; whether it is gone."""
         attempts = parked.attempts + 1
         if error is None:
-            await ledger.unpark(self._group, parked)
+            await self._release(parked, ledger)
             return True
         if isinstance(error, Permanent) or attempts >= self._patience.parked_attempts:
             burial = Burial(
@@ -129,8 +158,27 @@ class Parking:
             )
             burials.append(burial)
             tx.outgoing.append(burial.letter(self._group))
-            await ledger.unpark(self._group, parked)
+            await self._release(parked, ledger)
             return True
+        await self._postpone(parked, error, ledger)
+        return False
+
+    async def _release(self, parked: Parked, ledger: Ledger) -> None:
+        """Forget the record; what waited behind it is due now."""
+        await ledger.unpark(self._group, parked)
+        place = TopicPartition(parked.topic, parked.partition)
+        following = await ledger.first_parked(self._group, place, parked.key)
+        if following is not None:
+            await ledger.postpone(
+                self._group,
+                following,
+                attempts=following.attempts,
+                next_try=self._effects.clock.now(),
+                error=following.error,
+            )
+
+    async def _postpone(self, parked: Parked, error: Exception, ledger: Ledger) -> None:
+        attempts = parked.attempts + 1
         longest = self._patience.longest_parked_pause
         pause = timedelta(seconds=1 + full_jitter(attempts, longest=longest, random=self._random))
         await ledger.postpone(
@@ -140,4 +188,3 @@ class Parking:
             next_try=self._effects.clock.now() + pause,
             error=describe(error),
         )
-        return False

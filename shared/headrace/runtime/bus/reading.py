@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from datetime import date
+from typing import Final, NamedTuple
 
 from aiokafka import ConsumerRecord, TopicPartition
 
@@ -47,6 +48,7 @@ class Reading:
     duplicates: int = 0
 
 
+_NO_DAY: Final = date(1970, 1, 1)
 Decoder = Callable[[bytes], Data]
 Wanted = Mapping[bytes, Decoder]
 """What is handled, by `ce_type` as on the wire."""
@@ -77,6 +79,9 @@ def read_batch(batch: Batch, standing: Standing, wanted: Wanted) -> Reading:
                 take(Taken(event, record, None if numbered else identity_of(head)))
         except UndecodableEvent as error:
             refuse((record, error))
+        except Exception as error:
+            # Whatever a decoder trips over, one record must not stop its partition.
+            refuse((record, UndecodableEvent(f"{type(error).__name__}: {error}")))
     return reading
 
 
@@ -88,9 +93,10 @@ def read_record(record: ConsumerRecord, wanted: Wanted) -> Event[Data] | None:
 
 
 def identity_of(head: Head) -> Identity:
-    """By source and id, and the day of `ce_time`, which twins share."""
+    """By source and id, and the day of `ce_time`, which twins share; one day for all without."""
     envelope = head.envelope
-    return Identity(source=envelope.source, id=envelope.id, day=envelope.time.date())
+    day = envelope.time.date() if envelope.timed else _NO_DAY
+    return Identity(source=envelope.source, id=envelope.id, day=day)
 
 
 def _event(record: ConsumerRecord, head: Head, data: Data) -> Event[Data]:

@@ -53,6 +53,7 @@ class Relay:
         self._stopping = False
         self._pipeline: Pipeline | None = None
         self._troubled_since: float | None = None
+        self._turned_at: float | None = None
         self._measured_at = 0.0
 
     @property
@@ -63,10 +64,11 @@ class Relay:
     @property
     def stuck_seconds(self) -> float:
         """How long nothing could be published; 0 while publishing works."""
-        since = self._troubled_since
-        if since is None and self._pipeline is not None:
-            since = self._pipeline.oldest
-        return 0.0 if since is None else asyncio.get_running_loop().time() - since
+        since = [self._troubled_since]
+        if self._pipeline is not None:
+            since += [self._turned_at, self._pipeline.oldest]
+        now = asyncio.get_running_loop().time()
+        return max((now - moment for moment in since if moment is not None), default=0.0)
 
     def wake(self) -> None:
         """Something was committed to the outbox."""
@@ -102,6 +104,7 @@ class Relay:
                     return
                 await asyncio.sleep(_SUCCESSION_SECONDS)
             source = f"/{self._service}/{await session.incarnation()}"
+            self._turned_at = asyncio.get_running_loop().time()
             self._pipeline = Pipeline(sender=sender, source=source, tracer=self._tracer)
             self._metrics.leading.set(1)
             try:
@@ -135,6 +138,7 @@ class Relay:
             for topic, count in by_topic(finished).items():
                 self._metrics.sent.labels(topic).inc(count)
         batch = await session.turn(finished, limit=0 if pipeline.full else _BATCH)
+        self._turned_at = asyncio.get_running_loop().time()
         if batch is not None:
             failpoints.reach("before_publish")
             await pipeline.begin(batch)

@@ -113,6 +113,10 @@ class Tail:
             event = event_of(record, envelope, value, _ALL_TYPES)
         except UndecodableEvent:
             return
+        except Exception as error:
+            # Whatever a decoder trips over, one record must not end a view.
+            self._log.warning("record_passed_over", topic=record.topic, reason=repr(error))
+            return
         if event is not None and self._is_new(record, envelope):
             await self._on_event(event)
 
@@ -121,7 +125,7 @@ class Tail:
         try:
             envelope, _ = envelope_of(record)
         except UndecodableEvent:
-            at = datetime.fromtimestamp(record.timestamp / 1000, UTC)
+            at = _moment(record.timestamp)
         else:
             if not self._is_new(record, envelope):
                 return
@@ -150,6 +154,14 @@ class Tail:
     def _note_caught_up(self) -> None:
         if all(self._next.get(place, 0) >= end for place, end in self._ends.items()):
             self.caught_up.set()
+
+
+def _moment(milliseconds: int) -> datetime:
+    """A record's time; producers may claim any, and then it is the epoch."""
+    try:
+        return datetime.fromtimestamp(milliseconds / 1000, UTC)
+    except (ValueError, OverflowError, OSError):
+        return datetime.fromtimestamp(0, UTC)
 
 
 async def _all_places(client: AIOKafkaConsumer, topics: Sequence[str]) -> list[TopicPartition]:

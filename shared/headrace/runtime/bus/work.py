@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from typing import TYPE_CHECKING, Final
 
@@ -33,6 +33,12 @@ TRANSACTION_LOST: Final = (
 
 _AWAY: Final = (OSError, TimeoutError, KafkaError)
 """What libraries raise inside a handler when something that it needs is away."""
+
+
+NEVER: Final = datetime(9999, 1, 1, tzinfo=UTC)
+"""A record behind the first of its key is due when that one is gone, not at a time."""
+
+WAITS: Final = "waits for an earlier record of its key"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -144,7 +150,7 @@ class Work:
         free = []
         for one in run:
             if (one.record.key or b"") in self._waiting:
-                self._park(one, error="waits for an earlier record of its key", attempts=0)
+                self._park(one, error=WAITS, attempts=0, next_try=NEVER)
             else:
                 free.append(one)
         return free
@@ -156,7 +162,9 @@ class Work:
             raise failure
         elif self._ordered:
             self._waiting.add(one.record.key or b"")
-            self._park(one, error=describe(failure), attempts=self._attempt.number)
+            next_try = self._effects.clock.now() + timedelta(seconds=1)
+            attempts = self._attempt.number
+            self._park(one, error=describe(failure), attempts=attempts, next_try=next_try)
         elif isinstance(failure, Transient):
             self._doubtful.append((one.record, failure))
         else:
@@ -188,8 +196,7 @@ class Work:
         self.buried.append(burial)
         self.tx.outgoing.append(burial.letter(self._effects.group))
 
-    def _park(self, one: Taken, *, error: str, attempts: int) -> None:
-        now = self._effects.clock.now()
+    def _park(self, one: Taken, *, error: str, attempts: int, next_try: datetime) -> None:
         parked = Parked(
             topic=one.record.topic,
             partition=one.record.partition,
@@ -198,8 +205,8 @@ class Work:
             record=one.record,
             attempts=attempts,
             error=error,
-            parked_at=now,
-            next_try=now + timedelta(seconds=1),
+            parked_at=self._effects.clock.now(),
+            next_try=next_try,
         )
         self._parked.append(parked)
 

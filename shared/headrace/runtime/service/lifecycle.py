@@ -30,7 +30,7 @@ from headrace.runtime.service.server import HttpServer
 from headrace.runtime.settings import redacted
 from headrace.runtime.telemetry import Log, configure_logs
 
-_BUS_SECONDS: Final = 10
+_BUS_SECONDS: Final = 20
 _HTTP_SECONDS: Final = 10
 _CANCEL_SECONDS: Final = 10
 
@@ -156,7 +156,7 @@ def _spare_the_collector() -> None:
 
 
 async def _stopped(bus: Bus | None, log: Log) -> None:
-    """The bus has finished what it had in hand, or had ten seconds for it."""
+    """The bus has finished what it had in hand, or had twenty seconds for it."""
     if bus is None:
         return
     try:

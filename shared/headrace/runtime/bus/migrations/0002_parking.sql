@@ -1,5 +1,9 @@
 -- Parking by key, foreign events told apart, several batches under way, tombstones.
 
+-- In the order in which consumers take them; better to fail and be started again than to queue.
+set local lock_timeout = '5s';
+lock table consumer_offset, outbox, relay_batch in access exclusive mode;
+
 alter table outbox
     alter column payload drop not null,
     alter column id set default gen_random_uuid();

@@ -19,6 +19,9 @@ from headrace.runtime.bus.postgres.relaying import PostgresRelaySession
 _IDLE_MS: Final = 1500
 """A leader that stands still longer than this is succeeded; it says something every 0.3 s."""
 
+_ANSWER_SECONDS: Final = 5.0
+"""A server that says nothing for so long is given up: the connection may be half open."""
+
 _SESSION_LIMITS: Final = {
     "idle_session_timeout": str(_IDLE_MS),
     "idle_in_transaction_session_timeout": str(_IDLE_MS),
@@ -92,7 +95,12 @@ class Postgres:
 
     @asynccontextmanager
     async def _relay_session(self, told: Callable[[], None]) -> AsyncIterator[PostgresRelaySession]:
-        connection = await db.connect(self._url, schema=self._service, **_SESSION_LIMITS)
+        connection = await db.connect(
+            self._url,
+            schema=self._service,
+            command_seconds=_ANSWER_SECONDS,
+            **_SESSION_LIMITS,
+        )
         try:
             session = PostgresRelaySession(connection, lock=f"relay:{self._service}")
             await session.listen(self._channel, told)

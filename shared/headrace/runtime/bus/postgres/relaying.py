@@ -19,9 +19,15 @@ with swept as (
     delete from outbox where seq = any($1::bigint[])
 ), forgotten as (
     delete from relay_batch where first_number = any($2::bigint[])
+), lowest as (
+    select * from outbox where seq <> all($3::bigint[]) order by seq limit $4
+), measured as (
+    select *, sum(coalesce(octet_length(payload), 0)) over (order by seq)
+        - coalesce(octet_length(payload), 0) as bytes_before
+    from lowest
 ), picked as materialized (
     select seq, id, aggregatetype, aggregateid, type, payload, headers::text
-    from outbox where seq <> all($3::bigint[]) order by seq limit $4
+    from measured where bytes_before < 16777216
 ), size as (
     select count(*) as rows from picked
 ), numbered as (
@@ -37,6 +43,7 @@ select numbered.first_number, picked.* from picked, numbered order by seq
 """One statement, so one commit: what was published is forgotten with the next batch's numbers.
 
 $1 rows and $2 batches that are finished; $3 rows that may not be taken: finished or under way.
+A batch is as many rows as $4, or as begin within its first 16 MiB.
 """
 
 _UNFINISHED = """
