@@ -9,6 +9,7 @@ from aiokafka import AIOKafkaProducer
 
 from headrace.runtime.bus.kafka import Kafka
 from tests.contract.bus.reader import PLACE, ReaderContract
+from tests.harness.bus import ends, until
 
 
 class RealReaderWorld:
@@ -45,7 +46,12 @@ class RealReaderWorld:
                 sent = await producer.send_and_wait(PLACE.topic, value, partition=PLACE.partition)
         finally:
             await producer.stop()
+        await until(lambda: self._marked(int(sent.offset)), what="the marker")
         return int(sent.offset)
+
+    async def _marked(self, offset: int) -> bool:
+        """The broker answers a commit before it writes the marker."""
+        return (await ends(self._kafka, [PLACE.topic]))[PLACE] > offset + 1
 
 
 class TestRealReader(ReaderContract):
