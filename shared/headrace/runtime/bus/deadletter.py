@@ -30,8 +30,9 @@ _OWN: Final = frozenset(
 _LONGEST_KEY: Final = 2000
 """Bytes: what an index of PostgreSQL can hold."""
 _CUT: Final = "cut"
-_MOST_PARTITIONS: Final = 2**31
-_MOST_OFFSETS: Final = 2**63
+_INT: Final = 2**31
+_BIGINT: Final = 2**63
+"""Ends of the columns that partitions and offsets are kept in."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -98,9 +99,9 @@ def revived(letter: ConsumerRecord, *, topic: str) -> ConsumerRecord:
         raise InvalidInput(f"value: only {len(value)} of {size} bytes were kept; publish it anew")
     return ConsumerRecord(
         topic=topic,
-        partition=_bounded(fields, "partition", _MOST_PARTITIONS),
-        offset=_bounded(fields, "offset", _MOST_OFFSETS),
-        timestamp=_read(fields, "timestamp", int),
+        partition=_bounded(fields, "partition", _INT),
+        offset=_bounded(fields, "offset", _BIGINT),
+        timestamp=_bounded(fields, "timestamp", _BIGINT, start=-1),
         timestamp_type=0,
         key=_revived_key(letter, fields) or None,
         value=letter.value,
@@ -115,8 +116,8 @@ def _revived_headers(fields: Mapping[str, bytes]) -> dict[str, bytes]:
     kept = {name: value for name, value in fields.items() if name not in _OWN}
     if kept.get("ce_type") == UNDECODABLE_TYPE.encode():
         del kept["ce_type"]
-    # Dead letters of before 0.2 do not say what version their record had.
-    before = {"dlt_original_specversion": SPEC_VERSION.encode()} | fields
+    # Older dead letters do not say what version their record had.
+    before = {"dlt_original_specversion": SPEC_VERSION.encode(), **fields}
     renamed = {f"ce_{name}": before.get(f"dlt_original_{name}") for name in _RENAMED}
     return kept | {name: value for name, value in renamed.items() if value}
 
@@ -139,9 +140,9 @@ def _revived_key(letter: ConsumerRecord, fields: Mapping[str, bytes]) -> bytes:
     return key
 
 
-def _bounded(fields: Mapping[str, bytes], name: str, end: int) -> int:
+def _bounded(fields: Mapping[str, bytes], name: str, end: int, *, start: int = 0) -> int:
     number = _read(fields, name, int)
-    if not 0 <= number < end:
+    if not start <= number < end:
         raise InvalidInput(f"header dlt_original_{name}: {number} is out of range")
     return number
 

@@ -66,7 +66,7 @@ class DeadLetterTopic:
             first, end = await self._bounds()
             if not first <= offset < end:
                 return None
-            found = await self._between(offset, offset + 1, budget=_BUDGET_BYTES)
+            found, _ = await self._between(offset, offset + 1, budget=_BUDGET_BYTES)
         return next((letter for letter in found if letter.offset == offset), None)
 
     async def newest(self, limit: int, *, budget: int = _BUDGET_BYTES) -> Sequence[DeadLetter]:
@@ -77,9 +77,9 @@ class DeadLetterTopic:
             first = max(first, end - limit)
             while end > first and budget > 0:
                 start = max(first, end - _PIECE)
-                found = await self._between(start, end, budget=budget)
+                found, whole = await self._between(start, end, budget=budget)
                 letters.extend(reversed(found))
-                if not found or found[0].offset > start:
+                if not whole:
                     break
                 budget -= sum(letter.size for letter in found)
                 end = start
@@ -97,18 +97,24 @@ class DeadLetterTopic:
                 position = await self._client.position(self._place)
             yield piece
 
-    async def _between(self, start: int, end: int, *, budget: int) -> Sequence[DeadLetter]:
-        """Letters from `start` up to, not including, `end`: the last ones that fit the budget."""
+    async def _between(
+        self, start: int, end: int, *, budget: int
+    ) -> tuple[Sequence[DeadLetter], bool]:
+        """Letters from `start` up to, not including, `end`; whether all fit the budget.
+
+        If not, these are the last of them that do, and at least one.
+        """
         self._client.seek(self._place, start)
         kept: deque[DeadLetter] = deque()
-        held = 0
+        held, whole = 0, True
         while await self._client.position(self._place) < end:
             for letter in await self._next(end):
                 kept.append(letter)
                 held += letter.size
                 while held > budget and len(kept) > 1:
                     held -= kept.popleft().size
-        return kept
+                    whole = False
+        return kept, whole
 
     async def _next(self, end: int) -> list[DeadLetter]:
         position = await self._client.position(self._place)
