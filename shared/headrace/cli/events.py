@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final
 
 from cyclopts import App, Parameter
 
-from headrace.cli.session import Session
+from headrace.cli.session import UNREACHABLE, Session, fail
 
 SERVICES: Final = ("tracking", "registry", "orchestrator", "serving", "monitoring")
 
@@ -19,16 +19,29 @@ Person = Annotated[str | None, Parameter(help="Who asks; else the login name")]
 Group = Annotated[str, Parameter(help="Consumer group, e.g. orchestrator.events")]
 Topic = Annotated[str, Parameter(help="Topic that the record came from")]
 
+Limit = Annotated[int, Parameter(help="At most so many, 1 to 1000")]
+
 
 @app.command
 def parked(*, url: Url = None, json: Json = False) -> None:
-    """Keys that wait for a record that keeps failing, of all services."""
+    """Keys that wait for a record that keeps failing, of all services.
+
+    If a service does not answer, the others' are shown and the exit code is 3.
+    """
     session = Session.of(url, as_json=json)
     found: list[dict[str, Any]] = []
+    silent: list[str] = []
     for service in SERVICES:
-        found.extend(session.call("GET", f"/api/{service}/v1/bus/parked")["parked"])
+        try:
+            found.extend(session.call("GET", f"/api/{service}/v1/bus/parked")["parked"])
+        except SystemExit:
+            silent.append(service)
     columns = ("group", "topic", "partition", "offset", "key", "records", "attempts", "error")
-    session.show(found, columns)
+    if len(silent) < len(SERVICES):
+        session.show(found, columns)
+    if silent:
+        names = ", ".join(silent)
+        fail(f"no answer from {names}: what is parked there is not shown", code=UNREACHABLE)
 
 
 @app.command
@@ -62,10 +75,14 @@ def skip(
 
 
 @app.command(name="dead-letters")
-def dead_letters(group: Group, topic: Topic, *, url: Url = None, json: Json = False) -> None:
-    """What a group could not handle of a topic, and why."""
+def dead_letters(
+    group: Group, topic: Topic, *, limit: Limit = 200, url: Url = None, json: Json = False
+) -> None:
+    """What a group could not handle of a topic, and why; the newest first."""
     session = Session.of(url, as_json=json)
-    found = session.call("GET", f"{_bus(group)}/dead-letters", group=group, topic=topic)
+    found = session.call(
+        "GET", f"{_bus(group)}/dead-letters", group=group, topic=topic, limit=str(limit)
+    )
     columns = ("offset", "key", "type", "error_type", "error_message", "attempts")
     session.show(found["dead_letters"], columns)
 
@@ -84,7 +101,9 @@ def redrive(
     session = Session.of(url, as_json=json)
     body = {"group": group, "topic": topic, "offset": offset, "by": by or getpass.getuser()}
     made = session.call("POST", f"{_bus(group)}/dead-letters/redrive", body)
-    session.say(made, f"{made['redriven']} put back to work")
+    session.say(
+        made, f"{made['redriven']} put back to work, {made['passed_over']} cannot be and stay"
+    )
 
 
 def _bus(group: str) -> str:

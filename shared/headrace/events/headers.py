@@ -46,6 +46,12 @@ DEAD_LETTER_HEADERS: Final = (
     Header(name="dlt_original_id", meaning="Its ce_id; the dead letter has its own", required=True),
     Header(name="dlt_original_source", meaning="Its ce_source", required=True),
     Header(name="dlt_original_sequence", meaning="Its ce_sequence", required=True),
+    Header(name="dlt_original_specversion", meaning="Its ce_specversion"),
+    Header(name="dlt_original_partitionkey", meaning="Its ce_partitionkey"),
+    Header(
+        name="dlt_original_key",
+        meaning="Its record key in base64 where the dead letter has another; `cut` if too long",
+    ),
     Header(name="dlt_original_size", meaning="Bytes of its value before any cut", required=True),
     Header(name="dlt_group", meaning="Consumer group that could not handle it", required=True),
     Header(name="dlt_error_type", meaning="Class of the error", required=True),

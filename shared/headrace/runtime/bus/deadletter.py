@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
+import base64
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Final, TypeVar
 
 from aiokafka import ConsumerRecord
 
 from headrace.client.records import MAX_RECORD_BYTES
 from headrace.errors import InvalidInput
-from headrace.events.envelope import JSON, format_time
-from headrace.events.headers import UNDECODABLE_TYPE
+from headrace.events.envelope import JSON, SPEC_VERSION, format_time
+from headrace.events.headers import DEAD_LETTER_HEADERS, UNDECODABLE_TYPE
 from headrace.events.topics import dead_letter_topic
 from headrace.ids import new_id
 from headrace.runtime.bus.model import Outgoing
 
+ReadT = TypeVar("ReadT")
+
 _LONGEST_TEXT: Final = 2000
 _MOST_HEADERS: Final = 100
-_PLACE: Final = ("topic", "partition", "offset", "timestamp")
-_IDENTITY: Final = ("id", "source", "sequence")
+_RENAMED: Final = ("id", "source", "sequence", "specversion", "partitionkey")
+"""Attributes that the relay gives a dead letter anew; its record's are kept beside them."""
+_OWN: Final = frozenset(
+    {header.name for header in DEAD_LETTER_HEADERS} | {f"ce_{name}" for name in _RENAMED}
+)
+_LONGEST_KEY: Final = 2000
+"""Bytes: what an index of PostgreSQL can hold."""
+_CUT: Final = "cut"
+_INT: Final = 2**31
+_BIGINT: Final = 2**63
+"""Ends of the columns that partitions and offsets are kept in."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,14 +59,14 @@ class Burial:
         record = self.record
         texts = {_clean(name): _text(raw) for name, raw in record.headers[:_MOST_HEADERS]}
         kept = {name: text for name, text in texts.items() if text is not None}
+        key = _clean((record.key or b"").decode(errors="replace"))
         reason = {
             "dlt_original_topic": record.topic,
             "dlt_original_partition": str(record.partition),
             "dlt_original_offset": str(record.offset),
             "dlt_original_timestamp": str(record.timestamp),
-            "dlt_original_id": kept.pop("ce_id", ""),
-            "dlt_original_source": kept.pop("ce_source", ""),
-            "dlt_original_sequence": kept.pop("ce_sequence", ""),
+            **{f"dlt_original_{name}": kept.pop(f"ce_{name}", "") for name in _RENAMED},
+            "dlt_original_key": _kept_key(record.key or b"", key),
             "dlt_original_size": str(len(record.value or b"")),
             "dlt_group": group,
             "dlt_error_type": type(self.error).__name__,
@@ -63,45 +76,85 @@ class Burial:
         }
         event_type = kept.pop("ce_type", UNDECODABLE_TYPE)
         defaults = {"content-type": JSON, "ce_time": format_time(self.at)}
-        for name in ("ce_specversion", "ce_partitionkey"):
-            kept.pop(name, None)
         return Outgoing(
             id=new_id(),
             topic=dead_letter_topic(group, record.topic),
-            key=_clean((record.key or b"").decode(errors="replace")),
+            key=key,
             type=event_type,
             payload=(record.value or b"")[:MAX_RECORD_BYTES],
             headers={**defaults, **kept, **reason},
         )
 
 
-def revived(letter: ConsumerRecord) -> ConsumerRecord:
-    """The record that a dead letter was made of, as far as it was kept.
+def revived(letter: ConsumerRecord, *, topic: str) -> ConsumerRecord:
+    """The record of `topic` that a dead letter was made of: it fails as it did before.
 
-    Raises InvalidInput if the record is not a dead letter.
+    Raises InvalidInput if the record is no dead letter of that topic, or was not kept whole.
     """
     fields = {name: value for name, value in letter.headers if value is not None}
-    try:
-        place = {name: fields[f"dlt_original_{name}"].decode() for name in _PLACE}
-        renamed = {f"ce_{name}": fields.pop(f"dlt_original_{name}") for name in _IDENTITY}
-    except KeyError as error:
-        raise InvalidInput(f"header {error}: missing, so this is no dead letter") from error
-    own = ("dlt_", *renamed)
-    kept = {name: value for name, value in fields.items() if not name.startswith(own)}
-    headers = kept | {name: value for name, value in renamed.items() if value}
+    if _read(fields, "topic", str) != topic:
+        raise InvalidInput(f"header dlt_original_topic: expected {topic!r}, so this is of another")
+    size, value = _read(fields, "size", int), letter.value or b""
+    if size > len(value):
+        raise InvalidInput(f"value: only {len(value)} of {size} bytes were kept; publish it anew")
     return ConsumerRecord(
-        topic=place["topic"],
-        partition=int(place["partition"]),
-        offset=int(place["offset"]),
-        timestamp=int(place["timestamp"]),
+        topic=topic,
+        partition=_bounded(fields, "partition", _INT),
+        offset=_bounded(fields, "offset", _BIGINT),
+        timestamp=_bounded(fields, "timestamp", _BIGINT, start=-1),
         timestamp_type=0,
-        key=letter.key,
+        key=_revived_key(letter, fields) or None,
         value=letter.value,
         checksum=None,
         serialized_key_size=-1,
         serialized_value_size=-1,
-        headers=tuple(headers.items()),
+        headers=tuple(_revived_headers(fields).items()),
     )
+
+
+def _revived_headers(fields: Mapping[str, bytes]) -> dict[str, bytes]:
+    kept = {name: value for name, value in fields.items() if name not in _OWN}
+    if kept.get("ce_type") == UNDECODABLE_TYPE.encode():
+        del kept["ce_type"]
+    # Older dead letters do not say what version their record had.
+    before = {"dlt_original_specversion": SPEC_VERSION.encode(), **fields}
+    renamed = {f"ce_{name}": before.get(f"dlt_original_{name}") for name in _RENAMED}
+    return kept | {name: value for name, value in renamed.items() if value}
+
+
+def _kept_key(key: bytes, shown: str) -> str:
+    """What must be kept of a key beside the text that is shown of it."""
+    if shown.encode() == key:
+        return ""
+    return base64.b64encode(key).decode() if len(key) <= _LONGEST_KEY else _CUT
+
+
+def _revived_key(letter: ConsumerRecord, fields: Mapping[str, bytes]) -> bytes:
+    kept = fields.get("dlt_original_key", b"")
+    try:
+        key = base64.b64decode(kept, validate=True) if kept else letter.key or b""
+    except ValueError as error:
+        raise InvalidInput(f"header dlt_original_key: {kept[:50]!r}, no key was kept") from error
+    if len(key) > _LONGEST_KEY:
+        raise InvalidInput(f"key: {len(key)} bytes, at most {_LONGEST_KEY} can be parked")
+    return key
+
+
+def _bounded(fields: Mapping[str, bytes], name: str, end: int, *, start: int = 0) -> int:
+    number = _read(fields, name, int)
+    if not start <= number < end:
+        raise InvalidInput(f"header dlt_original_{name}: {number} is out of range")
+    return number
+
+
+def _read(fields: Mapping[str, bytes], name: str, kind: Callable[[str], ReadT]) -> ReadT:
+    header = f"dlt_original_{name}"
+    try:
+        return kind(fields[header].decode())
+    except KeyError as error:
+        raise InvalidInput(f"header {header}: missing, so this is no dead letter") from error
+    except ValueError as error:
+        raise InvalidInput(f"header {header}: {error}, so this is no dead letter") from error
 
 
 def describe(error: Exception) -> str:

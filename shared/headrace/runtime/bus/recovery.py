@@ -7,23 +7,20 @@ at most once however often it is asked for.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final
 
 import asyncpg
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka import ConsumerRecord, TopicPartition
 
-from headrace.errors import InvalidInput, NotFound, Permanent, Transient
+from headrace.errors import Conflict, InvalidInput, NotFound, Permanent
 from headrace.events.topics import GROUPS, dead_letter_topic
 from headrace.runtime.bus.deadletter import Burial, revived
-from headrace.runtime.bus.ports import BACKEND_TROUBLE, Database, Parked
+from headrace.runtime.bus.deadletter_reading import DeadLetter, DeadLetterTopic, open_topic
+from headrace.runtime.bus.ports import Database, Parked
 from headrace.runtime.bus.postgres import parked as rows
-
-_KAFKA_SECONDS: Final = 10.0
-_MOST: Final = 10_000
+from headrace.runtime.telemetry import Metrics
 
 
 class SkippedByOperator(Permanent):
@@ -31,41 +28,50 @@ class SkippedByOperator(Permanent):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class DeadLetter:
-    """One record of a dead-letter topic; `offset` is its place there."""
+class Redriven:
+    """How many dead letters were put back to work, and how many records cannot be."""
 
-    topic: str
-    partition: int
-    offset: int
-    record: ConsumerRecord
-
-    def header(self, name: str) -> str:
-        """A header as text; empty if it is missing."""
-        return next(
-            (value.decode() for key, value in self.record.headers if key == name and value), ""
-        )
+    redriven: int
+    passed_over: int
 
 
 class Recovery:
     """The troubles of one service's groups."""
 
-    def __init__(self, *, service: str, kafka: str, pool: asyncpg.Pool, database: Database) -> None:
+    def __init__(
+        self,
+        *,
+        service: str,
+        kafka: str,
+        pool: asyncpg.Pool,
+        database: Database,
+        metrics: Metrics,
+    ) -> None:
         self._groups = [group for group in GROUPS if group.split(".")[0] == service]
         self._kafka = kafka
         self._pool = pool
         self._database = database
+        self._metrics = metrics
 
     async def parked(self) -> Sequence[rows.ParkedKey]:
         """Every key that waits, the longest waiting first."""
         return await rows.keys(self._pool)
 
     async def retry(self, *, group: str, topic: str, partition: int, offset: int) -> None:
-        """Have the first record of a key tried now instead of later. Raises NotFound."""
+        """Have the first record of a key tried now instead of later.
+
+        Raises NotFound if nothing is parked there, Conflict if it waits behind another record.
+        """
         self._known(group, topic)
-        if not await rows.make_due(
-            self._pool, group=group, topic=topic, part=partition, offset=offset
-        ):
+        place = TopicPartition(topic, partition)
+        first = await rows.make_due(self._pool, group=group, place=place, offset=offset)
+        if first is None:
             raise _nothing_parked(group, topic, partition, offset)
+        if first != offset:
+            raise Conflict(
+                f"offset: the record at offset {offset} of {topic}, partition {partition}, waits"
+                f" behind the first of its key, which is at offset {first}; retry that one"
+            )
 
     async def skip(self, *, group: str, topic: str, partition: int, offset: int, by: str) -> None:
         """Dead-letter a parked record; what waits behind it goes on. Raises NotFound."""
@@ -85,33 +91,57 @@ class Recovery:
             )
             await ledger.emit([burial.letter(group)])
             await ledger.unpark(group, found)
-            await rows.make_key_due(ledger.connection, group=group, place=place, key=found.key)
+            await rows.make_next_due(ledger.connection, group, found)
+        self._metrics.dead_letters.labels(group, topic).inc()
 
-    async def dead_letters(self, *, group: str, topic: str) -> Sequence[DeadLetter]:
-        """The latest dead letters of a group, at most 10,000; Transient if Kafka is away."""
+    async def dead_letters(
+        self, *, group: str, topic: str, limit: int = 200
+    ) -> Sequence[DeadLetter]:
+        """The newest dead letters of a group, newest first; Transient if Kafka is away.
+
+        At most `limit`, and no more than 32 MB together.
+        """
         self._known(group, topic)
-        name = dead_letter_topic(group, topic)
-        try:
-            async with asyncio.timeout(_KAFKA_SECONDS):
-                return await _read(self._kafka, name)
-        except BACKEND_TROUBLE as error:
-            raise Transient(f"the dead letters in {name} cannot be read: {error!r}") from error
+        async with open_topic(self._kafka, dead_letter_topic(group, topic)) as letters:
+            return await letters.newest(limit)
 
-    async def redrive(self, *, group: str, topic: str, offset: int | None, by: str) -> int:
+    async def redrive(self, *, group: str, topic: str, offset: int | None, by: str) -> Redriven:
         """Handle dead letters again: the one at `offset` of the dead-letter topic, or all.
 
-        Returns how many were put back to work; those that were before are not again. Raises
-        NotFound if there is none at that offset.
+        Those that were put back to work before are not again. Records that cannot be revived are
+        passed over, unless they are asked for: then InvalidInput says why. Raises NotFound if
+        there is none at that offset, Transient if Kafka is away; what was done until then holds.
         """
-        letters = await self.dead_letters(group=group, topic=topic)
-        chosen = [letter for letter in letters if offset in {None, letter.offset}]
-        if offset is not None and not chosen:
+        self._known(group, topic)
+        async with open_topic(self._kafka, dead_letter_topic(group, topic)) as letters:
+            if offset is None:
+                return await self._redrive_all(group, topic, letters, by)
+            letter = await letters.at(offset)
+        if letter is None:
             name = dead_letter_topic(group, topic)
             raise NotFound(f"offset: no dead letter at offset {offset} of {name}")
-        return sum([await self._put_back(group, letter, by) for letter in chosen])
+        record = revived(letter.record, topic=topic)
+        return Redriven(
+            redriven=int(await self._put_back(group, letter, record, by)), passed_over=0
+        )
 
-    async def _put_back(self, group: str, letter: DeadLetter, by: str) -> bool:
-        record = revived(letter.record)
+    async def _redrive_all(
+        self, group: str, topic: str, letters: DeadLetterTopic, by: str
+    ) -> Redriven:
+        redriven = passed_over = 0
+        async for piece in letters.pieces():
+            for letter in piece:
+                try:
+                    record = revived(letter.record, topic=topic)
+                except InvalidInput:
+                    passed_over += 1
+                else:
+                    redriven += await self._put_back(group, letter, record, by)
+        return Redriven(redriven=redriven, passed_over=passed_over)
+
+    async def _put_back(
+        self, group: str, letter: DeadLetter, record: ConsumerRecord, by: str
+    ) -> bool:
         place = TopicPartition(record.topic, record.partition)
         async with self._database.transaction() as ledger:
             if not await rows.note_redriven(ledger.connection, letter.topic, letter.offset, by):
@@ -132,6 +162,7 @@ class Recovery:
                 next_try=now,
             )
             await ledger.park(group, [parked])
+            await rows.wait_behind_first(ledger.connection, group, parked)
         return True
 
     def _known(self, group: str, topic: str) -> None:
@@ -144,27 +175,6 @@ class Recovery:
             raise InvalidInput(
                 f"topic: expected one of {', '.join(names)}, got {topic!r}", field="topic"
             )
-
-
-async def _read(kafka: str, topic: str) -> list[DeadLetter]:
-    client = AIOKafkaConsumer(bootstrap_servers=kafka, enable_auto_commit=False)
-    await client.start()
-    try:
-        place = TopicPartition(topic, 0)
-        client.assign([place])
-        end = (await client.end_offsets([place]))[place]
-        first = (await client.beginning_offsets([place]))[place]
-        client.seek(place, max(first, end - _MOST))
-        letters: list[DeadLetter] = []
-        while await client.position(place) < end:
-            found = await client.getmany(place, timeout_ms=200)
-            letters.extend(
-                DeadLetter(topic=topic, partition=0, offset=record.offset, record=record)
-                for record in found.get(place, [])
-            )
-        return letters
-    finally:
-        await client.stop()
 
 
 def _nothing_parked(group: str, topic: str, partition: int, offset: int) -> NotFound:

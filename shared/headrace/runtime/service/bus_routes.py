@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 
+from headrace.runtime.bus.deadletter_reading import DeadLetter
 from headrace.runtime.bus.postgres import Postgres
-from headrace.runtime.bus.recovery import DeadLetter, Recovery
+from headrace.runtime.bus.recovery import Recovery
 from headrace.runtime.service.model import Resources
 from headrace.runtime.settings import PlainSettings, ServiceSettings
+
+Limit = Annotated[int, Query(ge=1, le=1000)]
 
 
 class _Body(BaseModel):
@@ -62,13 +65,13 @@ def router(service: str, resources: Resources[PlainSettings]) -> APIRouter:
         return {"skipped": 1}
 
     @made.get("/dead-letters")
-    async def dead_letters(group: str, topic: str) -> dict[str, Any]:
-        found = await recovery.dead_letters(group=group, topic=topic)
+    async def dead_letters(group: str, topic: str, limit: Limit = 200) -> dict[str, Any]:
+        found = await recovery.dead_letters(group=group, topic=topic, limit=limit)
         return {"dead_letters": [_shown(letter) for letter in found]}
 
     @made.post("/dead-letters/redrive")
     async def redrive(which: Redrive) -> dict[str, Any]:
-        return {"redriven": await recovery.redrive(**which.model_dump())}
+        return asdict(await recovery.redrive(**which.model_dump()))
 
     return made
 
@@ -77,7 +80,13 @@ def _recovery(service: str, resources: Resources[PlainSettings]) -> Recovery:
     settings = cast("ServiceSettings", resources.settings)
     url = settings.database_url.get_secret_value()
     database = Postgres(pool=resources.pool, url=url, service=service)
-    return Recovery(service=service, kafka=settings.kafka, pool=resources.pool, database=database)
+    return Recovery(
+        service=service,
+        kafka=settings.kafka,
+        pool=resources.pool,
+        database=database,
+        metrics=resources.metrics,
+    )
 
 
 def _shown(letter: DeadLetter) -> dict[str, Any]:

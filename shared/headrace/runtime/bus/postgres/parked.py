@@ -66,28 +66,57 @@ async def totals(pool: asyncpg.Pool, group: str) -> tuple[int, int]:
     return (row["keys"], row["records"]) if row else (0, 0)
 
 
-async def make_due(pool: asyncpg.Pool, *, group: str, topic: str, part: int, offset: int) -> bool:
-    """Try a parked record now; False if there is none at that offset."""
-    done: str = await pool.execute(
-        "update parked set next_try=now()"
-        " where grp=$1 and topic=$2 and part=$3 and kafka_offset=$4",
-        group,
-        topic,
-        part,
-        offset,
-    )
-    return done == "UPDATE 1"
+_MAKE_DUE = """
+with asked as (
+    select key from parked where grp=$1 and topic=$2 and part=$3 and kafka_offset=$4
+), first as (
+    select min(kafka_offset) as kafka_offset from parked join asked using (key)
+    where grp=$1 and topic=$2 and part=$3
+), made as (
+    update parked set next_try=now() from first
+    where grp=$1 and topic=$2 and part=$3 and parked.kafka_offset=$4
+    and parked.kafka_offset=first.kafka_offset
+)
+select kafka_offset from first
+"""
 
 
-async def make_key_due(
-    connection: Connection, *, group: str, place: TopicPartition, key: bytes
-) -> None:
-    """Try whatever waits of a key now."""
+async def make_due(
+    pool: asyncpg.Pool, *, group: str, place: TopicPartition, offset: int
+) -> int | None:
+    """Try a parked record now if it is the first of its key.
+
+    Returns the offset of the first record of that key; None if nothing is parked at `offset`.
+    """
+    first: int | None = await pool.fetchval(_MAKE_DUE, group, *place, offset)
+    return first
+
+
+async def make_next_due(connection: Connection, group: str, gone: Parked) -> None:
+    """Try now what waited behind a first record; nothing if another is still before it."""
     await connection.execute(
-        "update parked set next_try=now() where grp=$1 and topic=$2 and part=$3 and key=$4",
+        "update parked set next_try=now()"
+        " where grp=$1 and topic=$2 and part=$3 and kafka_offset > $5 and kafka_offset ="
+        " (select min(kafka_offset) from parked where grp=$1 and topic=$2 and part=$3 and key=$4)",
         group,
-        *place,
-        key,
+        gone.topic,
+        gone.partition,
+        gone.key,
+        gone.offset,
+    )
+
+
+async def wait_behind_first(connection: Connection, group: str, added: Parked) -> None:
+    """Let all records of a key wait for the first one, after one was added out of turn."""
+    await connection.execute(
+        "update parked set next_try='infinity'"
+        " where grp=$1 and topic=$2 and part=$3 and key=$4 and next_try < 'infinity'"
+        " and kafka_offset >"
+        " (select min(kafka_offset) from parked where grp=$1 and topic=$2 and part=$3 and key=$4)",
+        group,
+        added.topic,
+        added.partition,
+        added.key,
     )
 
 
