@@ -22,6 +22,8 @@ ReadT = TypeVar("ReadT")
 
 _LONGEST_TEXT: Final = 2000
 _MOST_HEADERS: Final = 100
+_LONGEST_NAME: Final = 200
+"""With these bounds the largest value and its headers still fit into one batch."""
 _RENAMED: Final = ("id", "source", "sequence", "specversion", "partitionkey")
 """Attributes that the relay gives a dead letter anew; its record's are kept beside them."""
 _OWN: Final = frozenset(
@@ -57,7 +59,11 @@ class Burial:
         are short text. `dlt_*` headers say where it came from and why it is here.
         """
         record = self.record
-        texts = {_clean(name): _text(raw) for name, raw in record.headers[:_MOST_HEADERS]}
+        texts = {
+            _clean(name): _text(raw)
+            for name, raw in record.headers[:_MOST_HEADERS]
+            if len(name) <= _LONGEST_NAME
+        }
         kept = {name: text for name, text in texts.items() if text is not None}
         key = _clean((record.key or b"").decode(errors="replace"))
         reason = {
