@@ -103,7 +103,8 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
 
         Without partitions, when that was last known to be right: not while a rebalance goes on.
         """
-        idle = self._between_since or self._looked_at
+        between = self._between_since
+        idle = self._looked_at if between is None else between
         return min((lane.last_poll for lane in self._lanes), default=idle)
 
     @property
@@ -172,8 +173,9 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
         self._drop_dead_lanes()
         await self._end_lanes(0, keep=assigned)
         running = {lane.place for lane in self._lanes}
+        settled = self._between_since is None and not self._stopping
         for place in assigned:
-            if not (place in running or self._between_since or self._stopping):
+            if settled and place not in running:
                 lane = Lane(place=place, reader=reader, around=self._around)
                 name = f"{self.group} {place.topic} {place.partition}"
                 self._lanes[lane] = asyncio.create_task(lane.run(), name=name)
