@@ -96,23 +96,28 @@ class Head:
     """The envelope of a record in two steps: checked at once, made when somebody asks for it.
 
     Making an `Envelope` costs four times as much as checking that one can be made, and most
-    events of a large batch are never asked. `type`, `source` and `sequence` are as on the wire;
-    `data` is the record's value, or what a structured event carries.
+    events of a large batch are never asked. `id`, `type`, `source` and `sequence` are as on the
+    wire; `time` is None where the producer gave none; `data` is the record's value, or what a
+    structured event carries.
     """
 
-    __slots__ = ("_envelope", "_record", "data", "sequence", "source", "type")
+    __slots__ = ("_envelope", "_record", "data", "id", "sequence", "source", "time", "type")
 
     def __init__(
         self,
-        type: bytes,  # noqa: A002 - the attribute's name in CloudEvents
+        id: bytes,  # noqa: A002 - the attribute's name in CloudEvents
+        type: bytes,  # noqa: A002 - likewise
         source: bytes,
+        time: datetime | None,
         sequence: bytes | None,
         data: bytes,
         record: Kept | None,
         envelope: Envelope | None = None,
     ) -> None:
+        self.id = id
         self.type = type
         self.source = source
+        self.time = time
         self.sequence = sequence
         self.data = data
         self._record = record
@@ -155,14 +160,15 @@ class HeadReader:
             layout = self._layout
             if layout is None or not layout.is_plain(values):
                 return None
-            datetime.fromisoformat(values[layout.time].decode())
+            time = datetime.fromisoformat(values[layout.time].decode())
             if key is not None and (len(key) > LONGEST_ATTRIBUTE or "\x00" in key.decode()):
                 return None
         except (TypeError, ValueError):
             return None
         sequence = None if layout.sequence is None else values[layout.sequence]
         data = record.value or b""
-        return Head(values[layout.type], values[layout.source], sequence, data, record)
+        named = values[layout.id], values[layout.type], values[layout.source]
+        return Head(*named, time, sequence, data, record)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -210,8 +216,10 @@ def _any_head(record: Kept) -> Head:
     envelope, data = decode_record(record.headers, record.key, record.value)
     sequence = envelope.sequence
     return Head(
+        envelope.id.encode(),
         envelope.type.encode(),
         envelope.source.encode(),
+        envelope.time if envelope.timed else None,
         None if sequence is None else sequence.encode(),
         data,
         None,

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import asyncpg
 from aiokafka import ConsumerRebalanceListener, ConsumerRecord, TopicPartition
@@ -128,8 +128,7 @@ class Standing:
     seen: Mapping[bytes, bytes] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Identity:
+class Identity(NamedTuple):
     """What makes an event of a foreign producer the same as another; `day` of its ce_time."""
 
     source: str

@@ -94,9 +94,8 @@ def read_record(record: ConsumerRecord, wanted: Wanted) -> Event[Data] | None:
 
 def identity_of(head: Head) -> Identity:
     """By source and id, and the day of `ce_time`, which twins share; one day for all without."""
-    envelope = head.envelope
-    day = envelope.time.date() if envelope.timed else _NO_DAY
-    return Identity(source=envelope.source, id=envelope.id, day=day)
+    day = _NO_DAY if head.time is None else head.time.date()
+    return Identity(source=head.source.decode(), id=head.id.decode(), day=day)
 
 
 def _event(record: ConsumerRecord, head: Head, data: Data) -> Event[Data]:
