@@ -34,6 +34,8 @@ def _subscriptions(resources: Resources[Settings]) -> list[Subscription]:
     return [
         Subscription(
             group="monitoring.telemetry",
+            # A prediction is known by its id; a label that is not later changes nothing (ADR 9).
+            twins_harmless=True,
             batches={
                 PredictionLogged: partial(handlers.on_predictions_logged, context),
                 LabelObserved: partial(handlers.on_labels_observed, context),

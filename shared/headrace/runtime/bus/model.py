@@ -279,11 +279,14 @@ class Subscription:
 
     `handlers` get events one by one, `batches` get runs of consecutive events of one type from
     one partition. Types without either are skipped. `group` and its topics stand in
-    `headrace.events.topics.GROUPS`.
+    `headrace.events.topics.GROUPS`. `twins_harmless` says that the handlers themselves know an
+    event that a foreign producer sent again, by what it tells; then the bus need not remember
+    the ids of a whole stream.
     """
 
     group: str
     handlers: Mapping[type[Data], Handler] = field(default_factory=dict)
     batches: Mapping[type[Data], BatchHandler] = field(default_factory=dict)
     max_records: int = 2000
+    twins_harmless: bool = False
     patience: Patience = Patience()
