@@ -13,6 +13,7 @@ from services.tracking import api, handlers
 from services.tracking.api import fast
 from services.tracking.api.call import Gate
 from services.tracking.settings import Settings
+from services.tracking.store.compactor import Compactor
 from services.tracking.store.folder import Folder
 from services.tracking.store.writer import Writer
 
@@ -29,7 +30,10 @@ def build(settings: Settings) -> Service[Settings]:
         routes=lambda resources: [_router(resources, tracking.parts(resources))],
         fast_routes=lambda resources: _fast_routes(resources, tracking.parts(resources)),
         subscriptions=_subscriptions,
-        background=lambda resources: [tracking.parts(resources).folder.run],
+        background=lambda resources: [
+            tracking.parts(resources).folder.run,
+            tracking.parts(resources).compactor.run,
+        ],
     )
 
 
@@ -40,6 +44,7 @@ class Parts:
     gate: Gate
     writer: Writer
     folder: Folder
+    compactor: Compactor
 
 
 class Tracking:
@@ -66,7 +71,8 @@ def _wire(resources: Resources[Settings]) -> Parts:
         log=resources.log,
     )
     gate = Gate(settings.max_in_flight, most_bytes=settings.max_bytes_in_flight)
-    return Parts(gate=gate, writer=writer, folder=folder)
+    compactor = Compactor(pool=resources.pool, folded=folder.folded, log=resources.log)
+    return Parts(gate=gate, writer=writer, folder=folder, compactor=compactor)
 
 
 def _router(resources: Resources[Settings], parts: Parts) -> APIRouter:
@@ -78,5 +84,5 @@ def _fast_routes(resources: Resources[Settings], parts: Parts) -> FastRoutes:
 
 
 def _subscriptions(resources: Resources[Settings]) -> list[Subscription]:
-    intake = handlers.on_run_reported(project=resources.settings.project, clock=resources.clock)
-    return [Subscription(group="tracking.intake", handlers={RunReported: intake})]
+    intake = handlers.on_runs_reported(project=resources.settings.project, clock=resources.clock)
+    return [Subscription(group="tracking.intake", batches={RunReported: intake})]

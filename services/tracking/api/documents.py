@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterable, Mapping
 
 import numpy as np
+import orjson
+from numpy.typing import NDArray
 
 from services.tracking.domain.entities import (
     DatasetInput,
@@ -117,18 +119,32 @@ def model_document(model: LoggedModel) -> Document:
     return {"info": info, "data": data}
 
 
-def points_document(columns: Columns, *, key: str, run_id: str | None = None) -> list[Document]:
-    """Points of one metric, in the order of the columns."""
-    values: list[object] = list(columns.values.tolist())
-    if not np.isfinite(columns.values).all():
-        values = [number(value) for value in columns.values.tolist()]
-    rest = {"run_id": run_id} if run_id is not None else {}
-    return [
-        {"key": key, "value": value, "timestamp": timestamp, "step": step, **rest}
-        for value, timestamp, step in zip(
-            values, columns.timestamps.tolist(), columns.steps.tolist(), strict=True
-        )
-    ]
+def points_document(parts: Iterable[bytes]) -> orjson.Fragment:
+    """A JSON array of what `points_json` made."""
+    return orjson.Fragment(b"[" + b",".join(part for part in parts if part) + b"]")
+
+
+def points_json(columns: Columns, *, key: str, run_id: str | None = None) -> bytes:
+    """Points of one metric, in the order of the columns, as JSON objects between commas.
+
+    It is put together from columns of numbers: objects of their own for 25,000 points would
+    take twice as long.
+    """
+    count = len(columns)
+    if not count:
+        return b""
+    start = b'{"key":' + orjson.dumps(key) + b',"value":'
+    end = b"}" if run_id is None else b',"run_id":' + orjson.dumps(run_id) + b"}"
+    pieces = [b""] * (6 * count + 1)
+    pieces[0:-1:6] = [end + b"," + start] * count
+    pieces[1::6] = _values(columns)
+    pieces[2::6] = [b',"timestamp":'] * count
+    pieces[3::6] = _numbers(columns.timestamps)
+    pieces[4::6] = [b',"step":'] * count
+    pieces[5::6] = _numbers(columns.steps)
+    pieces[0] = start
+    pieces[-1] = end
+    return b"".join(pieces)
 
 
 def pairs_document(pairs: Mapping[str, str]) -> list[Document]:
@@ -161,6 +177,17 @@ def _model_metric_document(entry: ModelMetric) -> Document:
         if getattr(entry, name):
             document[name] = getattr(entry, name)
     return document
+
+
+def _values(columns: Columns) -> list[bytes]:
+    if np.isfinite(columns.values).all():
+        return _numbers(columns.values)
+    return [orjson.dumps(number(value)) for value in columns.values.tolist()]
+
+
+def _numbers(column: NDArray[np.float64] | NDArray[np.int64]) -> list[bytes]:
+    contiguous = np.ascontiguousarray(column)
+    return orjson.dumps(contiguous, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1].split(b",")
 
 
 def _some(name: str, entries: list[Document]) -> Document:

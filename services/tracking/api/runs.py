@@ -66,6 +66,7 @@ async def update(call: Call) -> Document:
             before,
             project=call.project,
             clock=call.resources.clock,
+            chain=writes.chain_of(call.caller),
             name=fields.text("run_name"),
             status=status,
             end_time=None if end_time is None else integer_of(end_time, path="end_time", least=0),

@@ -32,6 +32,7 @@ class Folder:
         recent: MutableMapping[int, Columns],
         log: Log,
     ) -> None:
+        self.folded = asyncio.Event()
         self._bus = bus
         self._project = project
         self._appended = appended
@@ -82,5 +83,6 @@ class Folder:
         return sum([await self._fold([run_id]) for run_id in run_ids])
 
     async def _fold_together(self, run_ids: Sequence[str]) -> int:
+        self.folded.set()
         async with self._bus.transaction(Caller.none()) as tx:
             return await folding.fold(tx, run_ids, project=self._project, recent=self._recent)

@@ -119,8 +119,8 @@ class _Folding:
         connection = self._tx.connection
         self._states = await metrics.summaries_of(connection, self._keys())
         for run_id, entries in self._logged.items():
-            for chain, group in groupby(entries, key=lambda entry: entry.chain):
-                await self._fold_group(run_id, chain, list(group))
+            for _, group in groupby(entries, key=lambda entry: entry.chain and entry.chain[0]):
+                await self._fold_group(run_id, list(group))
         if self._touched:
             await metrics.put_summaries(connection, self._touched)
         if self._merged:
@@ -137,7 +137,7 @@ class _Folding:
             for run_id, entries in self._logged.items()
         }
 
-    async def _fold_group(self, run_id: str, chain: _ChainRow, entries: Sequence[_Logged]) -> None:
+    async def _fold_group(self, run_id: str, entries: Sequence[_Logged]) -> None:
         fresh = await self._fresh_points(run_id, entries)
         touched = summaries_of(fresh).onto(self._states.get(run_id, no_summaries()))
         if len(touched):
@@ -150,7 +150,7 @@ class _Folding:
         )
         if written:
             event = run_logged(self._project, self._homes[run_id], written)
-            self._tx.emit(event, caller=_caller(chain))
+            self._tx.emit(event, caller=_caller(entries[0].chain))
 
     async def _fresh_points(self, run_id: str, entries: Sequence[_Logged]) -> Columns:
         """Points of these entries that were not stored before; few ones are kept for a chunk."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from headrace.errors import NotFound
 from headrace.runtime.db import Connection
 from services.tracking.domain.entities import (
@@ -21,6 +23,19 @@ async def find_run(connection: Connection, *, project: str, run_id: str) -> RunI
         "select * from run where project = $1 and run_id = $2", project, run_id
     )
     return info_of(row) if row is not None else None
+
+
+async def experiment_names(
+    connection: Connection, *, project: str, run_ids: Sequence[str]
+) -> dict[str, str]:
+    """Names of the experiments of those runs that exist, in any stage."""
+    rows = await connection.fetch(
+        "select run_id, experiment.name from run join experiment using (experiment_id)"
+        " where run.project = $1 and run_id = any($2)",
+        project,
+        list(run_ids),
+    )
+    return {row["run_id"]: row["name"] for row in rows}
 
 
 async def get_run(connection: Connection, *, project: str, run_id: str) -> Run:

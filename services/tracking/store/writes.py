@@ -29,6 +29,7 @@ async def change_run(
     *,
     project: str,
     clock: Clock,
+    chain: Chain | None = None,
     name: str | None = None,
     status: RunStatus | None = None,
     start_time: int | None = None,
@@ -36,14 +37,16 @@ async def change_run(
 ) -> RunInfo:
     """Change what is given of a locked run; a repetition says nothing."""
     if name and name != before.name:
-        await _append(tx, entry_of(before.run_id, None, tags={RUN_NAME_TAG: name}), project=project)
+        renamed = entry_of(before.run_id, None, tags={RUN_NAME_TAG: name}, chain=chain)
+        await _append(tx, renamed, project=project)
     after = await runs.update_run(
         tx.connection, before, status=status, start_time=start_time, end_time=end_time
     )
     if has_finished(before, after):
         await fold_all(tx, [after.run_id], project=project)
         summaries = await metrics.summaries_of_run(tx.connection, run_id=after.run_id)
-        tx.emit(run_finished(project, after, summaries, now=clock.now()))
+        event = run_finished(project, after, summaries, now=clock.now())
+        tx.emit(event, caller=caller_of(chain))
     return after
 
 
@@ -77,6 +80,17 @@ def chain_of(caller: Caller | None) -> Chain | None:
         correlation_id=caller.correlation_id,
         causation_id=caller.causation_id,
         traceparent=caller.traceparent,
+    )
+
+
+def caller_of(chain: Chain | None) -> Caller:
+    """Who an event of a write is caused by: its chain, or nobody."""
+    if chain is None:
+        return Caller.none()
+    return Caller(
+        correlation_id=chain.correlation_id,
+        causation_id=chain.causation_id,
+        traceparent=chain.traceparent,
     )
 
 
