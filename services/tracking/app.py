@@ -66,8 +66,7 @@ def _wire(resources: Resources[Settings]) -> Parts:
     folder = Folder(
         bus=resources.bus,
         project=settings.project,
-        appended=writer.appended,
-        recent=writer.recent.columns,
+        writer=writer,
         log=resources.log,
     )
     gate = Gate(settings.max_in_flight, most_bytes=settings.max_bytes_in_flight)

@@ -147,6 +147,16 @@ def points_json(columns: Columns, *, key: str, run_id: str | None = None) -> byt
     return b"".join(pieces)
 
 
+def columns_document(columns: Columns) -> Document:
+    """Points of one metric, column by column."""
+    return {
+        "key": columns.keys[0],
+        "values": [number(value) for value in columns.values.tolist()],
+        "timestamps": columns.timestamps.tolist(),
+        "steps": columns.steps.tolist(),
+    }
+
+
 def pairs_document(pairs: Mapping[str, str]) -> list[Document]:
     """Params or tags."""
     return [{"key": key, "value": value} for key, value in pairs.items()]

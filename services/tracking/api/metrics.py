@@ -50,7 +50,7 @@ async def get_interval(call: Call) -> Document:
             field="run_ids",
         )
     most = fields.bounded("max_results", default=MAX_SAMPLES, most=MAX_SAMPLES)
-    steps = _interval(fields.integer("start_step"), fields.integer("end_step"))
+    steps = interval_of(fields.integer("start_step"), fields.integer("end_step"))
     found: list[bytes] = []
     async with call.resources.pool.acquire() as connection:
         for run_id in run_ids:
@@ -62,7 +62,8 @@ async def get_interval(call: Call) -> Document:
     return {"metrics": points_document(found)}
 
 
-def _interval(start: int | None, end: int | None) -> tuple[int, int] | None:
+def interval_of(start: int | None, end: int | None) -> tuple[int, int] | None:
+    """Both ends of an interval of steps, or none. Raises InvalidInput."""
     if start is None and end is None:
         return None
     if start is None or end is None:

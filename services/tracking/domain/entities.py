@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 RUN_NAME_TAG: Final = "mlflow.runName"
+STOP_TAG: Final = "headrace.stopRequestedAt"
 DATASET_CONTEXT_TAG: Final = "mlflow.data.context"
 DEFAULT_EXPERIMENT: Final = 0
 

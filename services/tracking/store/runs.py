@@ -81,6 +81,21 @@ async def update_run(
     return info_of(row)
 
 
+async def stop_requested_at(connection: Connection, *, run_id: str) -> int | None:
+    """When a run was asked to stop, in milliseconds."""
+    at: int | None = await connection.fetchval(
+        "select stop_requested_at from run where run_id = $1", run_id
+    )
+    return at
+
+
+async def stop_taking(connection: Connection, *, run_id: str, now_ms: int) -> None:
+    """Mark a locked run as asked to stop."""
+    await connection.execute(
+        "update run set stop_requested_at = $2 where run_id = $1", run_id, now_ms
+    )
+
+
 async def move_run(
     connection: Connection, *, project: str, run_id: str, stage: LifecycleStage
 ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from headrace.runtime.bus import Caller, Tx
 from headrace.runtime.clock import Clock
 from services.tracking.domain.batches import Batch
-from services.tracking.domain.entities import RUN_NAME_TAG, RunInfo, RunStatus
+from services.tracking.domain.entities import RUN_NAME_TAG, STOP_TAG, RunInfo, RunStatus
 from services.tracking.domain.entries import Chain, Entry, NewRun, entry_of
 from services.tracking.domain.facts import has_finished, run_finished
 from services.tracking.domain.points import packed
@@ -70,6 +70,17 @@ async def write_batch(
     await _append(tx, entry, project=project)
     if batch.model_metrics:
         await metrics.add_model_metrics(tx.connection, batch.model_metrics)
+
+
+async def request_stop(tx: Tx, run: RunInfo, *, project: str, now_ms: int) -> int:
+    """Have a locked run take no more logging; returns since when, in milliseconds."""
+    requested: int | None = await runs.stop_requested_at(tx.connection, run_id=run.run_id)
+    if requested is not None:
+        return requested
+    entry = entry_of(run.run_id, None, tags={STOP_TAG: str(now_ms)}, chain=chain_of(tx.caller))
+    await _append(tx, entry, project=project)
+    await runs.stop_taking(tx.connection, run_id=run.run_id, now_ms=now_ms)
+    return now_ms
 
 
 def chain_of(caller: Caller | None) -> Chain | None:
