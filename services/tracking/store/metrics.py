@@ -167,12 +167,14 @@ async def _put_summaries(
 
 
 _PUT_SUMMARIES = """
-insert into metric_summary (run_id, key, last_value, last_step, last_timestamp, first_value,
-    first_step, first_timestamp, minimum, minimum_step, maximum, maximum_step, points, total,
-    nans, infinities)
-select $1, * from unnest($2::text[], $3::float8[], $4::bigint[], $5::bigint[], $6::float8[],
+insert into metric_summary (run_id, experiment_id, key, last_value, last_step, last_timestamp,
+    first_value, first_step, first_timestamp, minimum, minimum_step, maximum, maximum_step, points,
+    total, nans, infinities)
+select run.run_id, run.experiment_id, given.*
+from run, unnest($2::text[], $3::float8[], $4::bigint[], $5::bigint[], $6::float8[],
     $7::bigint[], $8::bigint[], $9::float8[], $10::bigint[], $11::float8[], $12::bigint[],
-    $13::bigint[], $14::float8[], $15::bigint[], $16::bigint[])
+    $13::bigint[], $14::float8[], $15::bigint[], $16::bigint[]) as given
+where run.run_id = $1
 on conflict (run_id, key) do update set
     last_value = excluded.last_value, last_step = excluded.last_step,
     last_timestamp = excluded.last_timestamp, first_value = excluded.first_value,

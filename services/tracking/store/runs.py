@@ -16,7 +16,7 @@ from services.tracking.domain.entities import (
     RunStatus,
 )
 from services.tracking.domain.errors import no_experiment, no_run
-from services.tracking.store.contents import with_contents
+from services.tracking.store.contents import info_of, load_runs
 from services.tracking.store.experiments import inactive_experiment
 
 
@@ -49,8 +49,8 @@ async def create_run(
                 from home
                 returning *
             ), tagged as (
-                insert into tag (run_id, key, value)
-                select made.run_id, given.key, given.value
+                insert into tag (run_id, experiment_id, key, value)
+                select made.run_id, made.experiment_id, given.key, given.value
                 from made, unnest($9::text[], $10::text[]) as given (key, value)
             )
             select * from made
@@ -83,10 +83,10 @@ async def find_run(connection: Connection, *, project: str, run_id: str) -> RunI
 
 async def get_run(connection: Connection, *, project: str, run_id: str) -> Run:
     """A run in any stage with all that was logged to it. Raises NotFound."""
-    info = await find_run(connection, project=project, run_id=run_id)
-    if info is None:
+    found = await load_runs(connection, project=project, run_ids=[run_id])
+    if not found:
         raise no_run(run_id)
-    return (await with_contents(connection, [info]))[0]
+    return found[0]
 
 
 async def lock_run(connection: Connection, *, project: str, run_id: str) -> RunInfo:
@@ -146,9 +146,10 @@ async def add_params(
     rows = await connection.fetch(
         """
         with added as (
-            insert into param (run_id, key, value)
-            select $1, given.key, given.value
-            from unnest($2::text[], $3::text[]) as given (key, value)
+            insert into param (run_id, experiment_id, key, value)
+            select run.run_id, run.experiment_id, given.key, given.value
+            from run, unnest($2::text[], $3::text[]) as given (key, value)
+            where run.run_id = $1
             on conflict (run_id, key) do nothing
         )
         select key, value from param where run_id = $1 and key = any($2::text[])
@@ -166,8 +167,10 @@ async def set_tags(
     """Set tags of a locked run. Returns those that changed."""
     rows = await connection.fetch(
         """
-        insert into tag (run_id, key, value)
-        select $1, given.key, given.value from unnest($2::text[], $3::text[]) as given (key, value)
+        insert into tag (run_id, experiment_id, key, value)
+        select run.run_id, run.experiment_id, given.key, given.value
+        from run, unnest($2::text[], $3::text[]) as given (key, value)
+        where run.run_id = $1
         on conflict (run_id, key) do update set value = excluded.value
         where tag.value <> excluded.value
         returning key, value
@@ -194,21 +197,6 @@ async def delete_tag(connection: Connection, *, run_id: str, key: str) -> None:
     )
     if gone is None:
         raise NotFound(f"No tag with name: {key} in run with id {run_id}")
-
-
-def info_of(row: asyncpg.Record) -> RunInfo:
-    """A row of `run`."""
-    return RunInfo(
-        run_id=row["run_id"],
-        experiment_id=str(row["experiment_id"]),
-        name=row["name"],
-        user_id=row["user_id"],
-        status=row["status"],
-        start_time=row["start_time"],
-        end_time=row["end_time"],
-        artifact_uri=row["artifact_uri"],
-        lifecycle_stage=row["lifecycle_stage"],
-    )
 
 
 async def _lock(connection: Connection, *, project: str, run_id: str) -> RunInfo:
