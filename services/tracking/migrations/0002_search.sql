@@ -38,6 +38,13 @@ create index run_by_start on run (experiment_id, start_time desc, run_id) includ
 drop index run_by_experiment;
 create index run_dataset_by_dataset on run_dataset (dataset_id, run_id);
 
+-- How many rows hold a value depends on the key: `true` is rare among learning rates.
+create statistics param_values (mcv) on experiment_id, key, head from param;
+create statistics tag_values (mcv) on experiment_id, key, head from tag;
+create statistics metric_keys (mcv) on experiment_id, key from metric_summary;
+alter statistics param_values set statistics 500;
+alter statistics tag_values set statistics 500;
+
 -- Scans of an index alone want pages marked visible soon, and plans want fresh figures.
 alter table run set (autovacuum_vacuum_insert_scale_factor = 0.05,
     autovacuum_vacuum_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.05);

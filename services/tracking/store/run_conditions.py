@@ -7,14 +7,18 @@ from dataclasses import dataclass
 from typing import Final
 
 from services.tracking.domain.entities import LifecycleStage
-from services.tracking.domain.search import Clause, Condition, Field, Statistic
+from services.tracking.domain.search import AllOf, Clause, Condition, Field, Statistic
 from services.tracking.store.sql import Arguments, conditioned, is_text, measured
 
 HEAD: Final = 64
 """How many characters of a value are indexed: `head` in the tables."""
+JOINED: Final = 4
+"""How many comparisons may be planned as joins: the time of planning grows steeply with them."""
 TABLES: Final = {"metric": "metric_summary", "parameter": "param", "tag": "tag"}
 _ATTRIBUTES: Final = {"run_name": "run.name", "duration": "run.end_time - run.start_time"}
-_NULLABLE: Final = frozenset({"end_time", "duration"})
+_DOUBT: Final = {"=": 0, "IN": 1, "<": 2, "<=": 2, ">": 2, ">=": 2}
+NULLABLE: Final = frozenset({"end_time", "duration"})
+"""Attributes that a run may lack."""
 _STATISTICS: Final[dict[Statistic, str]] = {
     "last": "last_value",
     "first": "first_value",
@@ -46,6 +50,7 @@ class RunTerms:
     def __init__(self, scope: Scope) -> None:
         self.arguments = Arguments()
         self._scope = scope
+        self._joined = frozenset(_most_telling(scope.condition))
         # One experiment is compared by `=`: its part of an index then has the order of the rest.
         if len(scope.experiments) == 1:
             self._experiments = f"= {self.arguments.bind(scope.experiments[0], 'bigint')}"
@@ -78,6 +83,11 @@ class RunTerms:
         return f"{alias}.experiment_id {self._experiments} and {alias}.key = {key}"
 
     def _clause(self, clause: Clause) -> str:
+        term = self._term(clause)
+        # Only a bare EXISTS becomes a join; any other is asked row by row.
+        return term if clause in self._joined else f"({term}) is true"
+
+    def _term(self, clause: Clause) -> str:
         field = clause.field
         if field.entity == "attribute":
             return self._attribute(clause)
@@ -101,7 +111,7 @@ class RunTerms:
     def _attribute(self, clause: Clause) -> str:
         column = attribute_column(clause.field)
         compared = self.arguments.compare(f"({column})", clause.operator, clause.value)
-        if clause.field.key in _NULLABLE:
+        if clause.field.key in NULLABLE:
             return f"run.end_time is not null and {compared}"
         return compared
 
@@ -120,6 +130,15 @@ class RunTerms:
         if operator == "!=":
             return compared
         return f"{self.arguments.compare('held.head', '=', value[:HEAD])} and {compared}"
+
+
+def _most_telling(condition: Condition) -> list[Clause]:
+    """Of the comparisons that must all hold, those that few runs are likely to meet."""
+    parts = condition.of if isinstance(condition, AllOf) else (condition,)
+    clauses = [part for part in parts if isinstance(part, Clause)]
+    keyed = [clause for clause in clauses if clause.field.entity != "attribute"]
+    joined = sorted(keyed, key=lambda clause: _DOUBT.get(clause.operator, len(_DOUBT)))[:JOINED]
+    return joined + [clause for clause in clauses if clause.field.entity == "attribute"]
 
 
 def attribute_column(field: Field) -> str:

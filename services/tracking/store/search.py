@@ -11,6 +11,7 @@ import asyncpg
 from headrace.runtime.db import Connection
 from services.tracking.domain.search import After, Field, Order, Position, place_order
 from services.tracking.store.run_conditions import (
+    NULLABLE,
     TABLES,
     RunTerms,
     Scope,
@@ -170,34 +171,31 @@ def _add_order(statement: _Statement, order: Order) -> None:
 
 def _attribute_order(order: Order) -> str:
     column = attribute_column(order.field)
-    if order.field.key in ("end_time", "duration"):
+    if order.field.key in NULLABLE:
         return f"{column} {direction(order)}"
     return f"{column} {'asc' if order.ascending else 'desc'}"
 
 
 def _start_behind(statement: _Statement, after: After, orders: Sequence[Order]) -> None:
     bind = statement.terms.arguments.bind
-    start, run_id = bind(after.start_time, "bigint"), bind(after.run_id, "text")
-    tie = f"(run.start_time < {start} or (run.start_time = {start} and run.run_id > {run_id}))"
-    if not orders:
-        # The bound alone is what an index can begin at.
-        statement.conditions += [f"run.start_time <= {start}", tie]
-        return
-    order = orders[0]
+    tie = f"run.run_id > {bind(after.run_id, 'text')}"
+    order = orders[0] if orders else Order(field=_START, ascending=False)
+    value: str | int | None = after.value if orders else after.start_time
+    if order.field != _START:
+        start = bind(after.start_time, "bigint")
+        tie = f"(run.start_time < {start} or (run.start_time = {start} and {tie}))"
     column = f"({attribute_column(order.field)})"
-    if order.field == _START:
-        tie = f"run.run_id > {run_id}"
-    if after.value is None:
+    if value is None:
         statement.conditions += [f"{column} is null", tie]
         return
     way = ">" if order.ascending else "<"
-    value = bind(after.value, "bigint" if isinstance(after.value, int) else "text")
-    behind = f"({column} {way} {value} or ({column} = {value} and {tie}))"
-    if order.field.key in ("end_time", "duration"):
-        behind = f"({behind} or {column} is null)"
+    bound = bind(value, "bigint" if isinstance(value, int) else "text")
+    behind = f"({column} {way} {bound} or ({column} = {bound} and {tie}))"
+    if order.field.key in NULLABLE:
+        statement.conditions.append(f"({behind} or {column} is null)")
     else:
-        statement.conditions.append(f"{column} {way}= {value}")
-    statement.conditions.append(behind)
+        # The bound alone is what an index can begin at.
+        statement.conditions += [f"{column} {way}= {bound}", behind]
 
 
 async def _fetch(

@@ -26,6 +26,7 @@ _OWNERS: Final = {
     "logged_model_tag": "model_id",
 }
 _FRESH: Final = (
+    "begin isolation level repeatable read read only;"
     "set local plan_cache_mode = force_custom_plan;"
     "set local max_parallel_workers_per_gather = 0;"
     "set local jit = off"
@@ -61,12 +62,15 @@ def select(
     source: str,
     *,
     where: Sequence[str],
+    group_by: Sequence[str] = (),
     order_by: Sequence[str] = (),
     limit: str | None = None,
     offset: str | None = None,
 ) -> str:
     """A statement of parts that hold placeholders, never values; all of `where` must hold."""
     parts = ["select", columns, "from", source, "where", " and ".join(where)]
+    if group_by:
+        parts += ["group by", ", ".join(group_by)]
     if order_by:
         parts += ["order by", ", ".join(order_by)]
     if limit is not None:
@@ -126,9 +130,11 @@ async def fresh_plans(connection: Connection) -> AsyncIterator[None]:
 
     The connection must not be in a transaction.
     """
-    async with connection.transaction(isolation="repeatable_read", readonly=True):
-        await connection.execute(_FRESH)
+    await connection.execute(_FRESH)
+    try:
         yield
+    finally:
+        await connection.execute("rollback")
 
 
 def _kind(*values: str | float) -> str:

@@ -26,8 +26,8 @@ import psutil
 from deploy.local import Backends, Stack, provision
 from deploy.local.testing import TestDatabase, create_database, create_template
 from headrace.runtime import db
-from tests.bench.tracking.seed import EXPERIMENT, seed
 from tests.component.tracking.process import TrackingProcess, prepared
+from tests.harness.seeded_runs import EXPERIMENT, seed
 
 WARM: Final = 20
 

@@ -1,5 +1,6 @@
 """MLflow's search language and more: filters, order_by, page tokens."""
 
+from services.tracking.domain.search.aggregates import parse_group, parse_measure
 from services.tracking.domain.search.conditions import (
     EVERYTHING,
     AllOf,
@@ -59,6 +60,8 @@ __all__ = [
     "next_token",
     "offset_of",
     "parse_filter",
+    "parse_group",
+    "parse_measure",
     "parse_model_order",
     "parse_order",
     "place_order",

@@ -12,9 +12,7 @@ from services.tracking.domain.search.conditions import Condition, clauses_of
 from services.tracking.domain.search.grammar import MODELS, Field, Grammar
 from services.tracking.domain.search.identifiers import CALL, QUOTED, identifier_of
 
-_ORDER: Final = re.compile(
-    rf"""\s*({CALL}|(?:{QUOTED}|[^\s`"])+)(?:\s+(\S+))?\s*""", re.DOTALL
-)
+_ORDER: Final = re.compile(rf"""\s*({CALL}|(?:{QUOTED}|[^\s`"])+)(?:\s+(\S+))?\s*""", re.DOTALL)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
