@@ -8,6 +8,7 @@ from fastapi import APIRouter
 
 from headrace.runtime.service import Resources
 from services.tracking.api import (
+    aggregates,
     artifacts,
     experiments,
     live,
@@ -49,6 +50,7 @@ def router(resources: Resources[Settings], *, gate: Gate, writer: Writer) -> API
     add("/api/tracking/v1", live.ROUTES)
     tail = live.tail(resources, gate, writer)
     routes.add_route("/api/tracking/v1/runs/{run_id}/tail", tail, methods=["GET"])
+    add("/api/tracking/v1", aggregates.ROUTES)
     routes.add_route("/version", server.version, methods=["GET"])
     routes.add_route("/health", server.health, methods=["GET"])
     return routes

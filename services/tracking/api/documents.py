@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from services.tracking.domain.entities import (
     DatasetInput,
     Experiment,
+    LatestMetrics,
     LoggedModel,
     Metric,
     ModelMetric,
@@ -57,7 +58,7 @@ def info_document(info: RunInfo) -> Document:
 def run_document(run: Run) -> Document:
     """`Run` of MLflow's API."""
     data = {
-        **_some("metrics", [metric_document(metric) for metric in run.metrics]),
+        **_some("metrics", latest_document(run.metrics)),
         **_some("params", pairs_document(run.params)),
         **_some("tags", pairs_document(run.tags)),
     }
@@ -70,6 +71,16 @@ def run_document(run: Run) -> Document:
         [{"model_id": output.model_id, "step": output.step} for output in run.model_outputs],
     )
     return {"info": info_document(run.info), "data": data, "inputs": inputs, "outputs": outputs}
+
+
+def latest_document(metrics: LatestMetrics) -> list[Document]:
+    """The metrics of a run."""
+    return [
+        {"key": key, "value": number(value), "timestamp": timestamp, "step": step}
+        for key, value, timestamp, step in zip(
+            metrics.keys, metrics.values, metrics.timestamps, metrics.steps, strict=True
+        )
+    ]
 
 
 def metric_document(metric: Metric) -> Document:

@@ -124,7 +124,7 @@ async def search(call: Call) -> Document:
         raise missing("experiment_ids")
     limit = fields.bounded("max_results", default=DEFAULT_RESULTS, most=MAX_RESULTS)
     offset = offset_of(fields.text("page_token"))
-    clauses = parse_filter(fields.text("filter"), MODELS)
+    condition = parse_filter(fields.text("filter"), MODELS)
     orders = parse_model_order(fields.objects("order_by"))
     datasets = _datasets(call)
     async with call.resources.pool.acquire() as connection:
@@ -132,7 +132,7 @@ async def search(call: Call) -> Document:
             connection,
             project=call.project,
             experiments=[experiment_number(one) for one in experiments],
-            clauses=clauses,
+            condition=condition,
             datasets=datasets,
             orders=orders,
             limit=limit + 1,

@@ -112,11 +112,21 @@ class RunInfo:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class LatestMetrics:
+    """The latest point of each metric of a run: columns of one length, by key."""
+
+    keys: Sequence[str] = ()
+    values: Sequence[float] = ()
+    timestamps: Sequence[int] = ()
+    steps: Sequence[int] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Run:
-    """A run and what was logged to it; metrics are the latest of each key."""
+    """A run and what was logged to it."""
 
     info: RunInfo
-    metrics: Sequence[Metric] = ()
+    metrics: LatestMetrics = field(default_factory=LatestMetrics)
     params: Mapping[str, str] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
     datasets: Sequence[DatasetInput] = ()

@@ -19,9 +19,9 @@ from services.tracking.domain.facts import run_logged
 from services.tracking.domain.points import Columns, united, without
 from services.tracking.domain.summaries import Summaries, joined, no_summaries, summaries_of
 from services.tracking.store import metrics
+from services.tracking.store.contents import info_of
 from services.tracking.store.live import News
 from services.tracking.store.log import columns_of_row
-from services.tracking.store.starting import info_of
 
 MAX_ROWS: Final = 2000
 MAX_POINTS: Final = 65_536

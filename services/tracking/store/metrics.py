@@ -127,10 +127,13 @@ async def add_model_metrics(connection: Connection, metrics: Sequence[ModelMetri
 
 
 _PUT_SUMMARIES = f"""
-insert into metric_summary ({_STATE})
-select * from unnest($1::text[], $2::text[], $3::float8[], $4::bigint[], $5::bigint[], $6::float8[],
+insert into metric_summary (experiment_id, {_STATE})
+select run.experiment_id, given.*
+from unnest($1::text[], $2::text[], $3::float8[], $4::bigint[], $5::bigint[], $6::float8[],
     $7::bigint[], $8::bigint[], $9::float8[], $10::bigint[], $11::float8[], $12::bigint[],
     $13::bigint[], $14::float8[], $15::bigint[], $16::bigint[])
+    as given (run_id, key)
+join run on run.run_id = given.run_id
 on conflict (run_id, key) do update set
     last_value = excluded.last_value, last_step = excluded.last_step,
     last_timestamp = excluded.last_timestamp, first_value = excluded.first_value,

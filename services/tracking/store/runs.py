@@ -13,8 +13,7 @@ from services.tracking.domain.entities import (
     RunStatus,
 )
 from services.tracking.domain.errors import inactive_run, no_run
-from services.tracking.store.contents import with_contents
-from services.tracking.store.starting import info_of
+from services.tracking.store.contents import info_of, load_runs
 
 
 async def find_run(connection: Connection, *, project: str, run_id: str) -> RunInfo | None:
@@ -40,10 +39,10 @@ async def experiment_names(
 
 async def get_run(connection: Connection, *, project: str, run_id: str) -> Run:
     """A run in any stage with all that was logged to it. Raises NotFound."""
-    info = await find_run(connection, project=project, run_id=run_id)
-    if info is None:
+    found = await load_runs(connection, project=project, run_ids=[run_id])
+    if not found:
         raise no_run(run_id)
-    return (await with_contents(connection, [info]))[0]
+    return found[0]
 
 
 async def lock_run(connection: Connection, *, project: str, run_id: str) -> RunInfo:

@@ -12,8 +12,10 @@ from services.tracking.domain.entries import NewRun
 from services.tracking.domain.points import Points
 from services.tracking.domain.search import RUNS, parse_filter, parse_order
 from services.tracking.store import blocks, experiments, folding, runs, search, series, writes
+from services.tracking.store.run_conditions import Scope
 
 PROJECT = "default"
+SESSION = ("begin", "commit", "rollback")
 
 
 async def use_a_run(tx: Tx) -> None:
@@ -43,17 +45,16 @@ async def use_a_run(tx: Tx) -> None:
     assert len(part.columns) == 5
     assert await blocks.runs_to_compact(tx.connection) == []
     assert await blocks.compact(tx.connection, run_id=run_id) == 0
-    page = await search.search_runs(
-        tx.connection,
+    chosen = "metrics.loss > 0 AND params.lr = '1' AND tags.t LIKE 'x%'"
+    scope = Scope(
         project=PROJECT,
         experiments=[number],
-        clauses=parse_filter("metrics.loss > 0 AND params.lr = '1' AND tags.t LIKE 'x%'", RUNS),
-        orders=parse_order(["metrics.auc DESC"], RUNS),
         stages=["active"],
-        limit=10,
-        offset=0,
+        condition=parse_filter(chosen, RUNS),
     )
-    assert [one.info.run_id for one in page] == [run_id]
+    orders = parse_order(["metrics.auc DESC"], RUNS)
+    page = await search.find_runs(tx.connection, scope, orders=orders, limit=10)
+    assert page.run_ids == [run_id]
 
 
 async def test_no_statement_reads_a_whole_table(database: TestDatabase) -> None:
@@ -66,7 +67,7 @@ async def test_no_statement_reads_a_whole_table(database: TestDatabase) -> None:
             await use_a_run(Tx(connection=connection, caller=Caller.none()))
         await connection.execute("set enable_seqscan = off")
         for statement, arguments in asked.items():
-            if statement.startswith(("BEGIN", "COMMIT")):
+            if statement.lower().startswith(SESSION):
                 continue
             rows = await connection.fetch(f"explain {statement}", *(arguments or ()))
             plan = "\n".join(row[0] for row in rows)

@@ -55,7 +55,6 @@ def test_columns_become_points_and_steps_may_be_left_out() -> None:
 def test_a_report_with_a_bad_field_names_it(report: RunReported, field: str) -> None:
     with pytest.raises(InvalidInput) as caught:
         check_report(report, project="default")
-        entry_of_report(report)
     assert caught.value.field == field
 
 
