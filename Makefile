@@ -51,6 +51,7 @@ test-all: $(READY) ## Run all tests, the slow ones and fault injection included
 faults: $(READY) ## Prove exactly-once effects under faults: simulated, real, and a peer that fails
 	@$(PY) -m tests.harness.simulation --seeds $(FAULT_SEEDS) --jobs 2
 	@$(PY) -m tests.faults.run --rounds $(FAULT_ROUNDS)
+	@$(PY) -m tests.faults.tracking --rounds $(FAULT_ROUNDS)
 	@$(PY) -m pytest tests/faults -s -n0 -p no:randomly
 
 .PHONY: lint

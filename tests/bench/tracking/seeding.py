@@ -84,7 +84,7 @@ insert into runs (run_uuid, name, source_type, source_name, entry_point_name, us
     start_time, end_time, source_version, lifecycle_stage, artifact_uri, experiment_id)
 select md5(n::text), 'run ' || n, 'UNKNOWN', '', '', 'bench', 'FINISHED',
     1760000000000 + n * 1000::bigint, 1760000000900 + n * 1000::bigint, '', 'active',
-    'mlflow-artifacts:/' || $1 || '/' || md5(n::text) || '/artifacts', $1::int
+    'mlflow-artifacts:/' || $1::int || '/' || md5(n::text) || '/artifacts', $1::int
 from generate_series(1, $2::int) as n
 """
 _METRICS: Final = """
