@@ -46,6 +46,7 @@ def main() -> None:
             peer=peer,
             seconds=options.seconds,
             chart_points=options.chart_points,
+            search_runs=options.search_runs,
         )
         idle = rig.idle()
         failed = _run(rig, options.only or list(PHASES))
@@ -101,6 +102,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", choices=list(PHASES), help="these phases alone")
     parser.add_argument("--seconds", type=float, default=3.0, help="length of one load (3)")
     parser.add_argument("--chart-points", type=int, default=10_000_000, help="of the long series")
+    parser.add_argument("--search-runs", type=int, default=20_000, help="to search among (20,000)")
     parser.add_argument("--no-peer", dest="peer", action="store_false", help="ours alone")
     parser.add_argument("--json", type=Path, help="also write everything here")
     return parser.parse_args()
