@@ -9,11 +9,12 @@ import argparse
 import asyncio
 import logging
 import sys
+from typing import Final
 
 from tests.faults.tracking.plan import draw
 from tests.faults.tracking.rounds import Verdict, carry_out, running_platform
 
-_SHOWN = 20
+_SHOWN: Final = 20
 
 
 def main() -> None:
