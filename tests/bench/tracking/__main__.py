@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -31,6 +32,8 @@ def main() -> None:
     """Print the table; a phase that raises is told and the others go on."""
     options = _options()
     logging.basicConfig(handlers=[logging.NullHandler()])
+    # Ended from outside, it ends what it started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     began = time.monotonic()
     with contextlib.ExitStack() as running:
         stack = running.enter_context(Stack.temporary(durable=True))
