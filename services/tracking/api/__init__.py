@@ -15,6 +15,7 @@ from services.tracking.api import (
     logging,
     metrics,
     models,
+    openapi,
     runs,
     server,
 )
@@ -47,6 +48,7 @@ def router(resources: Resources[Settings]) -> APIRouter:
             routes.add_route(path, stream(resources, gate), methods=[method])
         for unknown in ("2.0/mlflow", "3.0/mlflow", "2.0/mlflow-artifacts"):
             routes.add_route(f"{base}/{unknown}/{{rest:path}}", server.not_found, methods=_ANY)
+    routes.add_route("/api/tracking/v1/openapi.json", openapi.serve, methods=["GET"])
     routes.add_route("/version", server.version, methods=["GET"])
     routes.add_route("/health", server.health, methods=["GET"])
     return routes
