@@ -88,7 +88,7 @@ _TABLE: Final = (
     (
         "POST",
         "/runs/search",
-        f"experiment_ids!:texts filter order_by:texts run_view_type:view {_PAGE}",
+        f"experiment_ids:texts filter order_by:texts run_view_type:view {_PAGE}",
     ),
     (
         "POST",
