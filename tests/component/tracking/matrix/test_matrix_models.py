@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import mlflow
 import numpy as np
 import pandas as pd
@@ -13,18 +15,16 @@ from mlflow.models import infer_signature
 from sklearn.linear_model import LinearRegression
 
 
-class Doubler(mlflow.pyfunc.PythonModel):
+def doubled(model_input: list[float]) -> list[float]:
     """A model in plain Python."""
-
-    def predict(self, model_input: list[float]) -> list[float]:
-        return [2 * value for value in model_input]
+    return [2 * value for value in model_input]
 
 
 def test_a_pyfunc_model_is_logged_loaded_and_asked(experiment: str) -> None:
     with mlflow.start_run(experiment_id=experiment):
         info = mlflow.pyfunc.log_model(
             name="doubler",
-            python_model=Doubler(),
+            python_model=doubled,
             pip_requirements=["mlflow"],
             metadata={"team": "north"},
         )
@@ -139,12 +139,13 @@ def test_a_batch_of_points_may_belong_to_models(client: MlflowClient, experiment
 def test_a_deleted_model_is_gone_for_every_call(client: MlflowClient, experiment: str) -> None:
     model_id = client.create_logged_model(experiment).model_id
     client.delete_logged_model(model_id)
-    for call in (
+    calls: list[Callable[[], object]] = [
         lambda: client.get_logged_model(model_id),
         lambda: client.delete_logged_model(model_id),
-        lambda: client.set_logged_model_tags(model_id, {"a": "b"}),
+        lambda: client.log_model_params(model_id, {"a": "b"}),
         lambda: client.finalize_logged_model(model_id, LoggedModelStatus.READY),
-    ):
-        with pytest.raises(MlflowException) as caught:
+    ]
+    for call in calls:
+        with pytest.raises(MlflowException, match="not found") as caught:
             call()
         assert caught.value.error_code == "RESOURCE_DOES_NOT_EXIST"

@@ -80,13 +80,12 @@ def send(
     return http.request(operation.method, path, json=fields)
 
 
-def flat(fields: dict[str, object]) -> list[tuple[str, str]]:
+def flat(fields: dict[str, object]) -> dict[str, str | list[str]]:
     """Fields as query parameters; a list comes as often as it has items."""
-    return [
-        (name, str(one))
+    return {
+        name: [str(one) for one in value] if isinstance(value, list) else str(value)
         for name, value in fields.items()
-        for one in (value if isinstance(value, list) else [value])
-    ]
+    }
 
 
 def parameters(*, required: bool = False) -> Iterator[tuple[Operation, Parameter]]:

@@ -231,7 +231,7 @@ def test_bulk_histories_name_at_most_100_runs(http: httpx.Client) -> None:
     interval = {"run_ids": many, "metric_key": "x"}
     path = f"{API}/metrics/get-history-bulk-interval"
     refused(http.get(path, params=interval), "at most 100 run_ids")
-    most = {"run_ids": ["x"], "metric_key": "x", "max_results": 2501}
+    most = {"run_ids": "x", "metric_key": "x", "max_results": "2501"}
     refused(http.get(path, params=most), "max_results must be between 1 and 2500.")
 
 
