@@ -61,7 +61,7 @@ async def change_run(
     after = await runs.update_run(
         tx.connection,
         before,
-        name=renamed,
+        name=name or None,
         status=status,
         start_time=start_time,
         end_time=end_time,

@@ -35,10 +35,8 @@ names = st.sampled_from(["one", "two", "three"])
 keys = st.sampled_from(["a", "b/c", RUN_NAME])
 texts = st.sampled_from(["", "x", "y"])
 values = st.sampled_from([-1.0, 1.0, 2.5, math.nan])
-points = st.lists(
-    st.tuples(st.sampled_from(["m", "n"]), values, st.integers(1, 3), st.integers(-1, 2)),
-    max_size=4,
-)
+point = st.tuples(st.sampled_from(["m", "n"]), values, st.integers(1, 3), st.integers(-1, 2))
+points = st.lists(point, max_size=4)
 tags = st.dictionaries(st.sampled_from(["a", "b/c"]), texts, max_size=2)
 params = st.dictionaries(st.sampled_from(["p", "q"]), texts, max_size=2)
 
