@@ -10,11 +10,14 @@ from headrace.runtime.service import Resources
 from services.tracking.api import (
     aggregates,
     artifacts,
+    bulk,
+    datasets,
     experiments,
     live,
     logging,
     metrics,
     models,
+    openapi,
     runs,
     server,
 )
@@ -40,6 +43,7 @@ def router(resources: Resources[Settings], *, gate: Gate, writer: Writer) -> API
             add(f"{base}/2.0/mlflow", table)
         add(f"{base}/2.0/mlflow", experiments.ROUTES)
         add(f"{base}/2.0/mlflow", models.ROUTES)
+        add(f"{base}/2.0/mlflow", (*bulk.ROUTES, *datasets.ROUTES))
         add(f"{base}/3.0/mlflow", server.ROUTES)
         add(f"{base}/2.0/mlflow-artifacts", artifacts.PROXY_ROUTES)
         for method, stream in artifacts.STREAMS:
@@ -51,6 +55,7 @@ def router(resources: Resources[Settings], *, gate: Gate, writer: Writer) -> API
     tail = live.tail(resources, gate, writer)
     routes.add_route("/api/tracking/v1/runs/{run_id}/tail", tail, methods=["GET"])
     add("/api/tracking/v1", aggregates.ROUTES)
+    routes.add_route("/api/tracking/v1/openapi.json", openapi.serve, methods=["GET"])
     routes.add_route("/version", server.version, methods=["GET"])
     routes.add_route("/health", server.health, methods=["GET"])
     return routes

@@ -49,7 +49,7 @@ async def get_interval(call: Call) -> Document:
             f"Received {len(run_ids)} run_ids.",
             field="run_ids",
         )
-    most = fields.bounded("max_results", default=MAX_SAMPLES, most=MAX_SAMPLES)
+    most = fields.within("max_results", most=MAX_SAMPLES)
     steps = interval_of(fields.integer("start_step"), fields.integer("end_step"))
     found: list[bytes] = []
     async with call.resources.pool.acquire() as connection:

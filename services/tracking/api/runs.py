@@ -10,6 +10,7 @@ from headrace.runtime.ids import new_id
 from services.tracking.api.call import Call, RouteTable
 from services.tracking.api.documents import Document, info_document, run_document
 from services.tracking.api.experiments import DEFAULT_RESULTS, MAX_RESULTS, VIEW_TYPES
+from services.tracking.api.fields import Fields
 from services.tracking.domain.entities import (
     RUN_NAME_TAG,
     RUN_STATUSES,
@@ -19,7 +20,7 @@ from services.tracking.domain.entities import (
     RunStatus,
 )
 from services.tracking.domain.entries import NewRun
-from services.tracking.domain.names import experiment_number, tag_of
+from services.tracking.domain.names import MAX_TAG_VALUE, experiment_number, tag_of
 from services.tracking.domain.naming import name_for
 from services.tracking.domain.points import integer_of
 from services.tracking.domain.search import (
@@ -45,7 +46,7 @@ async def create(call: Call) -> Document:
     new = NewRun(
         run_id=run_id,
         experiment=experiment_number(fields.text("experiment_id") or ""),
-        name=_name(fields.text("run_name"), tags.get(RUN_NAME_TAG)) or name_for(run_id),
+        name=_name(_run_name(fields), tags.get(RUN_NAME_TAG)) or name_for(run_id),
         start_time=integer_of(fields.integer("start_time") or 0, path="start_time", least=0),
         user_id=fields.text("user_id") or "",
         tags=tags,
@@ -76,7 +77,7 @@ async def update(call: Call) -> Document:
             project=call.project,
             clock=call.resources.clock,
             chain=writes.chain_of(call.caller),
-            name=fields.text("run_name"),
+            name=_run_name(fields),
             status=status,
             end_time=None if end_time is None else integer_of(end_time, path="end_time", least=0),
         )
@@ -129,6 +130,12 @@ async def _move(call: Call, stage: LifecycleStage) -> Document:
     async with call.resources.bus.transaction(call.caller) as tx:
         await runs.move_run(tx.connection, project=call.project, run_id=run_id, stage=stage)
     return {}
+
+
+def _run_name(fields: Fields) -> str | None:
+    """Cut as the tag that it is kept in."""
+    name = fields.text("run_name")
+    return name[:MAX_TAG_VALUE] if name else None
 
 
 def _name(given: str | None, tag: str | None) -> str | None:

@@ -89,6 +89,16 @@ class DatasetInput:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class DatasetUse:
+    """That runs of an experiment used a dataset, in a context such as "training"."""
+
+    experiment_id: str
+    name: str
+    digest: str
+    context: str | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ModelOutput:
     """A logged model that a run made, at a step."""
 

@@ -36,7 +36,7 @@ async def change_run(
     end_time: int | None = None,
 ) -> RunInfo:
     """Change what is given of a locked run; a repetition says nothing."""
-    if name and name != before.name:
+    if name:
         renamed = entry_of(before.run_id, None, tags={RUN_NAME_TAG: name}, chain=chain)
         await _append(tx, renamed, project=project)
     after = await runs.update_run(
