@@ -25,7 +25,7 @@ MAX_SHOWN: Final = 1000
 
 _KEY: Final = re.compile(r"[/\w.\- :]*")
 _RUN_ID: Final = re.compile(r"[a-zA-Z0-9][\w\-]{0,255}")
-_EXPERIMENT_ID: Final = re.compile(r"[0-9]{1,18}")
+_EXPERIMENT_ID: Final = re.compile(r"-?[0-9]{1,18}")
 _REMOTE: Final = ("s3://", "gs://", "wasbs://", "abfss://", "hdfs://", "r2:/")
 _OTHER_SERVER: Final = "mlflow-artifacts://"
 _UNSAFE: Final = ("..", "#", "?", "%", "\\")

@@ -147,9 +147,15 @@ def test_a_run_id_that_cannot_be_one_is_refused(http: httpx.Client, run_id: str)
     refused(http.post(f"{API}/runs/log-batch", json={"run_id": run_id}), "run_id")
 
 
-@pytest.mark.parametrize("number", ["x", "-1", "1.5", "²", "1" * 19, "0x1"])
+@pytest.mark.parametrize("number", ["x", "--1", "1.5", "²", "1" * 19, "0x1"])
 def test_an_experiment_id_that_is_no_number_is_refused(http: httpx.Client, number: str) -> None:
     refused(http.get(f"{API}/experiments/get", params={"experiment_id": number}), number[:18])
+
+
+def test_a_negative_experiment_id_is_of_no_experiment(http: httpx.Client) -> None:
+    answer = http.get(f"{API}/experiments/get", params={"experiment_id": "-1337"})
+    assert answer.status_code == 404
+    assert answer.json()["message"] == "No Experiment with id=-1337 exists"
 
 
 @pytest.mark.parametrize(
