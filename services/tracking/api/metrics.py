@@ -29,6 +29,7 @@ async def get_history(call: Call) -> Document:
             raise no_run(run_id)
         if not limit:
             columns = await series.history(connection, run_id=run_id, key=key)
+            columns = columns.between(start, len(columns))
             return {"metrics": points_document([points_json(columns, key=key)])}
         page = await series.page(connection, run_id=run_id, key=key, start=start, limit=limit)
     document: Document = {"metrics": points_document([points_json(page.columns, key=key)])}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import math
 from collections import Counter
@@ -15,6 +16,8 @@ import httpx
 from tests.faults.tracking.ledger import Ledger, Seen, Series, seen
 from tests.faults.tracking.writer import API
 
+_FOLD_SECONDS: Final = 30.0
+_UNFOLDED: Final = "select exists(select from tracking.run_log)"
 _SUMMARIES: Final = (
     "select run_id, key, points, minimum, maximum, nans, infinities"
     " from tracking.metric_summary where run_id = any($1)"
@@ -100,9 +103,12 @@ def _of_last(
 async def _of_summaries(
     database_url: str, run_ids: Sequence[str], histories: Mapping[Series, Sequence[Seen]]
 ) -> list[str]:
-    """Counts and extremes are those of the history."""
+    """Counts and extremes are those of the history, once all that was logged is folded."""
     connection = await asyncpg.connect(database_url)
     try:
+        async with asyncio.timeout(_FOLD_SECONDS):
+            while await connection.fetchval(_UNFOLDED):
+                await asyncio.sleep(0.05)
         rows = await connection.fetch(_SUMMARIES, run_ids)
     finally:
         await connection.close()
