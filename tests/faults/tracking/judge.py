@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import math
 from collections import Counter
@@ -15,9 +14,10 @@ import httpx
 
 from tests.faults.tracking.ledger import Ledger, Seen, Series, seen
 from tests.faults.tracking.writer import API
+from tests.harness.bus import until
 
 _FOLD_SECONDS: Final = 30.0
-_UNFOLDED: Final = "select exists(select from tracking.run_log)"
+_FOLDED: Final = "select not exists(select from tracking.run_log)"
 _SUMMARIES: Final = (
     "select run_id, key, points, minimum, maximum, nans, infinities"
     " from tracking.metric_summary where run_id = any($1)"
@@ -106,9 +106,9 @@ async def _of_summaries(
     """Counts and extremes are those of the history, once all that was logged is folded."""
     connection = await asyncpg.connect(database_url)
     try:
-        async with asyncio.timeout(_FOLD_SECONDS):
-            while await connection.fetchval(_UNFOLDED):
-                await asyncio.sleep(0.05)
+        await until(
+            lambda: connection.fetchval(_FOLDED), seconds=_FOLD_SECONDS, what="the log folded"
+        )
         rows = await connection.fetch(_SUMMARIES, run_ids)
     finally:
         await connection.close()
