@@ -17,8 +17,10 @@ from headrace.runtime.service import Resources
 from services.tracking.api.documents import Document
 from services.tracking.api.errors import answer, is_unforeseen
 from services.tracking.api.fields import Fields, of_body, of_query
+from services.tracking.domain.entries import Chain
 from services.tracking.settings import Settings
 from services.tracking.store.writer import Writer
+from services.tracking.store.writes import chain_of
 
 MAX_BODY: Final = 48 * 1024 * 1024
 _OPTIONS: Final = orjson.OPT_SERIALIZE_NUMPY
@@ -26,11 +28,15 @@ _OPTIONS: Final = orjson.OPT_SERIALIZE_NUMPY
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Call:
-    """What was asked: `fields` of body or query, `path` parameters, and by whom."""
+    """What was asked: `fields` of body or query, `path` parameters, and by whom.
+
+    `chain` is what the caller itself said of it, None if it said nothing.
+    """
 
     fields: Fields
     path: Mapping[str, str]
     caller: Caller
+    chain: Chain | None
     resources: Resources[Settings]
     writer: Writer
 
@@ -82,6 +88,7 @@ def endpoint(
                 fields=await _fields(request),
                 path=request.path_params,
                 caller=Caller.of(request.headers),
+                chain=_chain(request),
                 resources=resources,
                 writer=writer,
             )
@@ -109,6 +116,12 @@ async def guarded(
         if is_unforeseen(error):
             resources.log.exception("call_failed", method=request.method, path=request.url.path)
         return answer(error)
+
+
+def _chain(request: Request) -> Chain | None:
+    """The chain that the request names itself; most name none."""
+    named = getattr(request.state, "caller_named", True)
+    return chain_of(Caller.of(request.headers)) if named else None
 
 
 def _declared_size(request: Request) -> int:

@@ -164,7 +164,7 @@ async def _write(call: Call, run_id: str, batch: Batch, *, single_param: bool = 
             packed(batch.points) if len(batch.points) else None,
             params=batch.params,
             tags=batch.tags,
-            chain=writes.chain_of(call.caller),
+            chain=call.chain,
             single_param=single_param,
         )
         await call.writer.write(entry)

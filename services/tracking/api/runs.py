@@ -50,7 +50,7 @@ async def create(call: Call) -> Document:
         start_time=integer_of(fields.integer("start_time") or 0, path="start_time", least=0),
         user_id=fields.text("user_id") or "",
         tags=tags,
-        chain=writes.chain_of(call.caller),
+        chain=call.chain,
     )
     info = await call.writer.start_run(new)
     run = Run(info=info, tags={**tags, RUN_NAME_TAG: new.name})
@@ -76,7 +76,7 @@ async def update(call: Call) -> Document:
             before,
             project=call.project,
             clock=call.resources.clock,
-            chain=writes.chain_of(call.caller),
+            chain=call.chain,
             name=_run_name(fields),
             status=status,
             end_time=None if end_time is None else integer_of(end_time, path="end_time", least=0),

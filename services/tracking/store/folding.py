@@ -117,6 +117,7 @@ class _Folding:
         self._touched: dict[str, Summaries] = {}
         self._merged: list[tuple[str, Columns]] = []
         self._doomed: list[int] = []
+        self._taken: dict[str, list[Columns]] = {}
 
     async def apply(self) -> None:
         """Summaries, chunks and events of what was logged."""
@@ -158,17 +159,36 @@ class _Folding:
 
     async def _fresh_points(self, run_id: str, entries: Sequence[_Logged]) -> Columns:
         """Points of these entries that were not stored before; few ones are kept for a chunk."""
-        parts = [entry.columns for entry in entries if entry.columns is not None]
-        columns = united(parts)
+        columns = united([entry.columns for entry in entries if entry.columns is not None])
         if not len(columns):
             return columns
-        small = [
-            entry.columns for entry in entries if entry.columns is not None and not entry.chunk_id
-        ]
-        if not self._may_repeat(run_id, columns):
-            self._merged.extend([(run_id, united(small))] if small else [])
-            return columns
-        return await self._unrepeated(run_id, columns, entries, small)
+        fresh = columns
+        if self._may_repeat(run_id, columns):
+            fresh = without(columns, await self._stored(run_id, columns))
+        large = [entry.chunk_id for entry in entries if entry.chunk_id is not None]
+        small = [entry.columns for entry in entries if entry.columns and entry.chunk_id is None]
+        if large and len(fresh) < len(columns):
+            self._doomed.extend(large)
+            self._keep(run_id, fresh)
+        elif large:
+            self._keep(run_id, united(small))
+        else:
+            self._keep(run_id, fresh)
+        self._taken.setdefault(run_id, []).append(fresh)
+        return fresh
+
+    def _keep(self, run_id: str, columns: Columns) -> None:
+        if len(columns):
+            self._merged.append((run_id, columns))
+
+    async def _stored(self, run_id: str, columns: Columns) -> Columns:
+        """Points near these that were folded before, by this transaction or an earlier one.
+
+        What other entries of the log hold is not looked at: of two that bring the same points one
+        would be taken for a repetition of the other, and the other of it.
+        """
+        found = await metrics.overlapping(self._tx.connection, run_id=run_id, columns=columns)
+        return united([*found, *self._taken.get(run_id, [])])
 
     def _may_repeat(self, run_id: str, columns: Columns) -> bool:
         """Whether a point is not after all that is stored: only such a one can be a repetition."""
@@ -181,26 +201,6 @@ class _Folding:
             (first.step == last.step) & (first.timestamp > last.timestamp)
         )
         return not bool(after.all())
-
-    async def _unrepeated(
-        self, run_id: str, columns: Columns, entries: Sequence[_Logged], small: Sequence[Columns]
-    ) -> Columns:
-        """Compare with what is stored, exactly; what repeats is not stored twice."""
-        large = [entry.chunk_id for entry in entries if entry.chunk_id is not None]
-        found = await metrics.overlapping(
-            self._tx.connection, run_id=run_id, columns=columns, but=large
-        )
-        waiting = [part for other, part in self._merged if other == run_id]
-        stored = united([*(chunk.columns for chunk in found), *waiting])
-        fresh = without(columns, stored)
-        if len(fresh) == len(columns):
-            self._merged.extend([(run_id, united(small))] if small else [])
-        elif large and len(fresh) < len(columns):
-            self._doomed.extend(large)
-            self._merged.extend([(run_id, fresh)] if len(fresh) else [])
-        elif len(fresh):
-            self._merged.append((run_id, fresh))
-        return fresh
 
 
 async def _take(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 import asyncpg
 import numpy as np
@@ -19,14 +18,6 @@ _STATE = (
     "run_id, key, last_value, last_step, last_timestamp, first_value, first_step, first_timestamp,"
     " minimum, minimum_step, maximum, maximum_step, points, total, nans, infinities"
 )
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class StoredChunk:
-    """A chunk as it lies in the table."""
-
-    chunk_id: int
-    columns: Columns
 
 
 async def summaries_of_run(connection: Connection, *, run_id: str) -> list[Summary]:
@@ -55,21 +46,19 @@ async def summaries_of(
     return {run_id: _summaries_of(group) for run_id, group in by_run.items()}
 
 
-async def overlapping(
-    connection: Connection, *, run_id: str, columns: Columns, but: Sequence[int]
-) -> list[StoredChunk]:
-    """Chunks that may hold one of these points, without some."""
+async def overlapping(connection: Connection, *, run_id: str, columns: Columns) -> list[Columns]:
+    """Folded chunks of a run that may hold one of these points."""
     rows = await connection.fetch(
-        "select chunk_id, keys, codec, body from metric_chunk where run_id = $1"
+        "select keys, codec, body from metric_chunk as chunk where run_id = $1"
         " and last_timestamp >= $2 and first_timestamp <= $3 and keys && $4"
-        " and not chunk_id = any($5)",
+        " and not exists (select from run_log"
+        " where run_log.run_id = $1 and run_log.chunk_id = chunk.chunk_id)",
         run_id,
         int(columns.timestamps.min()),
         int(columns.timestamps.max()),
         list(columns.keys),
-        list(but),
     )
-    return [StoredChunk(chunk_id=row["chunk_id"], columns=_decoded(row)) for row in rows]
+    return [_decoded(row) for row in rows]
 
 
 async def insert_chunks(connection: Connection, chunks: Sequence[tuple[str, Chunk]]) -> None:

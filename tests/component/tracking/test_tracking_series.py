@@ -12,7 +12,7 @@ from deploy.local.testing import TestDatabase
 from headrace.runtime import db
 from headrace.runtime.bus import Caller, Tx
 from headrace.runtime.db import Connection
-from services.tracking.domain.entries import NewRun, entry_of
+from services.tracking.domain.entries import Chain, NewRun, entry_of
 from services.tracking.domain.points import Columns
 from services.tracking.store import blocks, folding, series, writes
 from services.tracking.store.log import append
@@ -121,3 +121,26 @@ async def test_what_the_log_still_points_to_is_not_compacted(connection: Connect
         await folding.fold_all(tx, [run_id], project=PROJECT)
     count = await connection.fetchval("select points from metric_summary where key = 'long'")
     assert count == 1000 * (BATCHES + 1)
+
+
+async def test_two_entries_with_the_same_points_are_not_each_a_repetition_of_the_other(
+    connection: Connection,
+) -> None:
+    tx = Tx(connection=connection, caller=Caller.none())
+    run_id = uuid4().hex
+    await writes.start_run(
+        tx, NewRun(run_id=run_id, experiment=0, name="n", start_time=1), project=PROJECT
+    )
+    await append(connection, [entry_of(run_id, batch(9))], project=PROJECT)
+    async with connection.transaction():
+        await folding.fold_all(tx, [run_id], project=PROJECT)
+    for number, turn in ((5, "a"), (3, "a"), (3, "b"), (2, "b"), (3, "c")):
+        columns = batch(number).between(0, 1000 - ord(turn))
+        entry = entry_of(run_id, columns, chain=Chain(correlation_id=turn))
+        await append(connection, [entry], project=PROJECT)
+    async with connection.transaction():
+        await folding.fold_all(tx, [run_id], project=PROJECT)
+    history = await series.history(connection, run_id=run_id, key="long")
+    assert len(history) == 1000 + sum(1000 - ord(turn) for turn in "aab")
+    count = await connection.fetchval("select points from metric_summary where key = 'long'")
+    assert count == len(history)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import Final
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -13,6 +14,11 @@ from headrace.runtime.telemetry import set_log_context
 from headrace.runtime.tracing import RequestSpan, Tracer
 
 _UNTRACED: Final = frozenset({"/livez", "/readyz", "/readyz/shutdown", "/metrics"})
+
+
+def names_caller(headers: Mapping[str, str]) -> bool:
+    """Whether a request says itself what chain it continues."""
+    return "x-correlation-id" in headers or "traceparent" in headers
 
 
 class Surroundings:
@@ -46,9 +52,11 @@ class Surroundings:
         self, scope: Scope, receive: Receive, send: Send, span: RequestSpan | None
     ) -> None:
         headers = MutableHeaders(scope=scope)
+        named = names_caller(headers)
         if span is not None and span.traceparent is not None:
             headers["traceparent"] = span.traceparent
         caller = Caller.of(headers)
+        scope.setdefault("state", {})["caller_named"] = named
         headers["x-correlation-id"] = caller.correlation_id
         # A server logs what an application raises outside of it: the context stays with the task.
         set_log_context(caller)
