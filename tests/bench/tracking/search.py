@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 import asyncpg
 import psutil
 
-from deploy.local import Backends, Stack, provision
+from deploy.local import Stack, provision
 from deploy.local.testing import TestDatabase, create_database, create_template
 from headrace.runtime import db
 from tests.component.tracking.process import TrackingProcess, prepared
@@ -75,19 +75,14 @@ def _service(runs: int) -> Iterator[tuple[TrackingProcess, TestDatabase]]:
         backends = stack.backends
         asyncio.run(create_template(backends))
         database = asyncio.run(create_database(backends))
-        service = _started(backends, database, Path(directory))
+        provision.bucket(backends, "bench")
+        service = prepared(backends, database, "bench", Path(directory))
         try:
+            service.start(seconds=120)
             asyncio.run(_seed(database, runs))
             yield service, database
         finally:
             service.stop()
-
-
-def _started(backends: Backends, database: TestDatabase, directory: Path) -> TrackingProcess:
-    provision.bucket(backends, "bench")
-    service = prepared(backends, database, "bench", directory)
-    service.start()
-    return service
 
 
 async def _seed(database: TestDatabase, runs: int) -> None:
