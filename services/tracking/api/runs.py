@@ -35,6 +35,9 @@ from services.tracking.store import folding, runs, search, writes
 from services.tracking.store.contents import load_runs
 from services.tracking.store.run_conditions import Scope
 
+LOADED_AT_ONCE: Final = 500
+"""Of the runs of a big page, so that other calls get their turn between."""
+
 
 async def create(call: Call) -> Document:
     fields = call.fields
@@ -109,8 +112,12 @@ async def find(call: Call) -> Document:
         page = await search.find_runs(
             connection, scope, orders=orders, limit=limit, position=position
         )
-        found = await load_runs(connection, project=call.project, run_ids=page.run_ids)
-    document: Document = {"runs": [run_document(run) for run in found]}
+        shown = []
+        for start in range(0, len(page.run_ids), LOADED_AT_ONCE):
+            some = page.run_ids[start : start + LOADED_AT_ONCE]
+            found = await load_runs(connection, project=call.project, run_ids=some)
+            shown += [run_document(run) for run in found]
+    document: Document = {"runs": shown}
     if page.following is not None:
         document["next_page_token"] = token_of(page.following)
     return document

@@ -29,8 +29,10 @@ _FRESH: Final = (
     "begin isolation level repeatable read read only;"
     "set local plan_cache_mode = force_custom_plan;"
     "set local max_parallel_workers_per_gather = 0;"
+    "set local enable_memoize = off;"
     "set local jit = off"
 )
+"""A page is little work: workers, compiling, and remembering runs that come once cost more."""
 
 
 class Arguments:

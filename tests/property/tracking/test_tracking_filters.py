@@ -6,6 +6,7 @@ import contextlib
 
 from hypothesis import given
 from hypothesis import strategies as st
+from mlflow.utils.search_utils import SearchUtils
 
 from headrace.errors import InvalidInput
 from services.tracking.domain.paths import safe_path
@@ -95,6 +96,57 @@ def test_what_is_written_is_read(written: list[tuple[str, Clause]], glue: str) -
 def test_garbage_is_read_or_refused_and_nothing_else(text: str) -> None:
     with contextlib.suppress(InvalidInput):
         assert list(clauses_of(parse_filter(text, RUNS))) or not text.strip()
+
+
+def words(*choices: str) -> st.SearchStrategy[str]:
+    return st.sampled_from(choices)
+
+
+NAMED = st.one_of(
+    st.tuples(
+        words("param", "params", "tags", "tag", "parameter"), words(".a", ".`b c`", '."d.e"')
+    ),
+    st.tuples(words("attributes.", "attribute.", "attr.", "run.", ""), words("status", "run_name")),
+    st.tuples(words("dataset.", "datasets."), words("name", "digest", "context")),
+).map("".join)
+QUOTED = words("'x'", '"x y"', "''", "'it''s'", "'a\"b'", "'AND'", "'%(x)s'")
+MEASURED = st.one_of(
+    words(
+        "metrics.a",
+        "metric.`b c`",
+        'metrics."d.e"',
+    ),
+    words("start_time", "attributes.end_time", "created", "attr.Created"),
+)
+MLFLOWS = st.one_of(
+    st.tuples(NAMED, words("=", "!=", "LIKE", "ilike"), QUOTED),
+    st.tuples(
+        MEASURED, words(">", ">=", "<", "<=", "=", "!="), words("1", "-2", "0.5", "1e3", "-.5")
+    ),
+    st.tuples(words("params.a", "tags.`b`"), words("IS NULL", "is not null")),
+    st.tuples(
+        words("run_id", "attr.run_id", "dataset.name"), words("IN ('a')", "NOT IN ('a', \"b\")")
+    ),
+).map(" ".join)
+
+
+@given(st.lists(MLFLOWS, min_size=1, max_size=4), words(" AND ", " and "))
+def test_what_mlflow_reads_is_read_alike(clauses: list[str], glue: str) -> None:
+    text = glue.join(clauses)
+    expected = [
+        (
+            clause["type"],
+            SearchUtils.translate_key_alias(clause["key"]),
+            clause["comparator"].upper(),
+            float(clause["value"]) if clause["type"] == "metric" else clause["value"],
+        )
+        for clause in SearchUtils.parse_search_filter(text)
+    ]
+    found = [
+        (clause.field.entity, clause.field.key, clause.operator, clause.value)
+        for clause in clauses_of(parse_filter(text, RUNS))
+    ]
+    assert found == expected
 
 
 @given(st.text(st.sampled_from("a/.%25eEfF2#\\: "), max_size=30))
