@@ -7,9 +7,19 @@ from typing import Final
 from fastapi import APIRouter
 
 from headrace.runtime.service import Resources
-from services.tracking.api import artifacts, experiments, logging, metrics, models, runs, server
+from services.tracking.api import (
+    artifacts,
+    experiments,
+    logging,
+    metrics,
+    models,
+    runs,
+    server,
+    traces,
+)
 from services.tracking.api.call import Gate, RouteTable, endpoint
 from services.tracking.settings import Settings
+from services.tracking.store.traces.intake import TraceIntake
 
 BASES: Final = ("/api", "/ajax-api")
 _ANY: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
@@ -19,6 +29,8 @@ def router(resources: Resources[Settings]) -> APIRouter:
     """All routes; what is called most comes first, since routes are tried in order."""
     gate = Gate(resources.settings.max_in_flight)
     routes = APIRouter()
+    intake = TraceIntake(resources.pool, project=resources.settings.project)
+    traces.add_otlp(routes, resources, gate, intake)
 
     def add(prefix: str, table: RouteTable) -> None:
         for method, path, function in table:
@@ -27,6 +39,8 @@ def router(resources: Resources[Settings]) -> APIRouter:
     for base in BASES:
         for table in (logging.ROUTES, runs.ROUTES, metrics.ROUTES, artifacts.RUN_ROUTES):
             add(f"{base}/2.0/mlflow", table)
+        add(f"{base}/3.0/mlflow", traces.v3_routes(intake))
+        add(f"{base}/2.0/mlflow", traces.V2_ROUTES)
         add(f"{base}/2.0/mlflow", experiments.ROUTES)
         add(f"{base}/2.0/mlflow", models.ROUTES)
         add(f"{base}/3.0/mlflow", server.ROUTES)
