@@ -6,7 +6,7 @@ from fastapi import APIRouter
 
 from headrace.runtime.service import Resources
 from services.tracking.api.call import Gate, RouteTable
-from services.tracking.api.traces import assessments, infos
+from services.tracking.api.traces import assessments, infos, search
 from services.tracking.api.traces.otlp import export_endpoint
 from services.tracking.settings import Settings
 from services.tracking.store.traces.intake import TraceIntake
@@ -22,7 +22,12 @@ def add_otlp(
 
 def v3_routes(intake: TraceIntake) -> RouteTable:
     """Routes below `/api/3.0/mlflow`."""
-    return (("POST", "/traces", infos.start(intake)), *infos.V3_ROUTES, *assessments.ROUTES)
+    return (
+        ("POST", "/traces", infos.start(intake)),
+        *search.ROUTES,
+        *infos.V3_ROUTES,
+        *assessments.ROUTES,
+    )
 
 
 V2_ROUTES = infos.V2_ROUTES

@@ -1,0 +1,1 @@
+"""What tracking costs under load."""
