@@ -48,6 +48,8 @@ create table trace_assessment (
     primary key (trace_id, assessment_id)
 );
 
+create index trace_assessment_by_name on trace_assessment (name, kind);
+
 create table trace_run (
     run_id text not null references run,
     trace_id text collate "C" not null references trace on delete cascade,

@@ -30,11 +30,11 @@ def one_trace(name: str = "work", **tags: str) -> str:
 
 
 def test_a_decorated_function_is_traced_with_inputs_and_outputs(traced: str) -> None:
-    @mlflow.trace(name="adder", span_type="TOOL", attributes={"unit": "mm"})
     def add(left: int, right: int) -> int:
         return left + right
 
-    assert add(2, right=3) == 5
+    decorate = mlflow.trace(name="adder", span_type="TOOL", attributes={"unit": "mm"})
+    assert decorate(add)(2, right=3) == 5
     trace = last_trace()
     assert trace.info.experiment_id == traced
     assert trace.info.state == "OK"
@@ -74,12 +74,11 @@ def test_nested_spans_keep_their_tree_their_values_and_their_events() -> None:
 
 @pytest.mark.usefixtures("traced")
 def test_an_exception_is_the_state_of_the_trace_and_an_event_of_its_span() -> None:
-    @mlflow.trace
     def fail() -> None:
         raise ValueError("no such mill")
 
     with pytest.raises(ValueError, match="no such mill"):
-        fail()
+        mlflow.trace(fail)()
     trace = last_trace()
     assert trace.info.state == "ERROR"
     (span,) = trace.data.spans

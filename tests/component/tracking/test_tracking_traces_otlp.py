@@ -18,6 +18,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.util.types import AttributeValue
 
 from tests.component.tracking.otlp import (
     Sent,
@@ -42,7 +43,7 @@ def test_the_official_exporter_is_understood(
     )
     provider.add_span_processor(BatchSpanProcessor(exporter))
     tracer = provider.get_tracer("test")
-    attributes = {"session.id": "s-9", "n": 1}
+    attributes: dict[str, AttributeValue] = {"session.id": "s-9", "n": 1}
     with (
         tracer.start_as_current_span("outer", attributes=attributes) as outer,
         tracer.start_as_current_span("inner"),

@@ -257,3 +257,19 @@ def test_two_filters_are_correlated(traces: tuple[str, dict[str, str]]) -> None:
         [traces[0]], "tag.team = 'red'", "name = 'beta'"
     )
     assert never.npmi == -1.0
+
+
+def test_feedback_on_a_session_is_found_with_all_its_traces(
+    client: MlflowClient, traced: str
+) -> None:
+    ids = []
+    for session in ("one", "one", "other"):
+        with mlflow.start_span("chat") as span:
+            mlflow.update_current_trace(metadata={"mlflow.trace.session": session})
+        ids.append(span.trace_id)
+    about = {"mlflow.trace.session": "one"}
+    mlflow.log_feedback(trace_id=ids[0], name="polite", value="yes", metadata=about)
+    found = client.search_traces(locations=[traced], filter_string="feedback.polite = 'yes'")
+    assert {one.info.trace_id for one in found} == set(ids[:2])
+    without = client.search_traces(locations=[traced], filter_string="feedback.polite IS NULL")
+    assert [one.info.trace_id for one in without] == ids[2:]

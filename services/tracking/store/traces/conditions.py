@@ -138,16 +138,15 @@ def _assessment(clause: Clause, arguments: Arguments) -> str:
     )
     if clause.operator not in ("IS NULL", "IS NOT NULL"):
         named += f" and {_value(clause, arguments)}"
-    own = f"select from trace_assessment as said where said.trace_id = trace.trace_id and {named}"
+    own = f"select said.trace_id from trace_assessment as said where {named}"  # noqa: S608
     sessions = (
-        "select from trace as sibling join trace_assessment as said"
-        " on said.trace_id = sibling.trace_id"
-        " where sibling.experiment_id = trace.experiment_id"
-        " and sibling.metadata ->> 'mlflow.trace.session'"
-        " = trace.metadata ->> 'mlflow.trace.session'"
-        f" and said.metadata ? 'mlflow.trace.session' and {named}"
+        "select sibling.experiment_id, sibling.metadata ->> 'mlflow.trace.session'"  # noqa: S608
+        " from trace_assessment as said"
+        " join trace as sibling on sibling.trace_id = said.trace_id"
+        f" where said.metadata ? 'mlflow.trace.session' and {named}"
     )
-    found = f"(exists ({own}) or exists ({sessions}))"
+    session = "(trace.experiment_id, trace.metadata ->> 'mlflow.trace.session')"
+    found = f"(trace.trace_id in ({own}) or ({session} in ({sessions})) is true)"
     return f"not {found}" if clause.operator == "IS NULL" else found
 
 
