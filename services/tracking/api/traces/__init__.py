@@ -6,7 +6,7 @@ from fastapi import APIRouter
 
 from headrace.runtime.service import Resources
 from services.tracking.api.call import Gate, RouteTable
-from services.tracking.api.traces import assessments, infos, search
+from services.tracking.api.traces import assessments, infos, metrics, search
 from services.tracking.api.traces.otlp import export_endpoint
 from services.tracking.settings import Settings
 from services.tracking.store.traces.intake import TraceIntake
@@ -25,6 +25,7 @@ def v3_routes(intake: TraceIntake) -> RouteTable:
     return (
         ("POST", "/traces", infos.start(intake)),
         *search.ROUTES,
+        *metrics.ROUTES,
         *infos.V3_ROUTES,
         *assessments.ROUTES,
     )
