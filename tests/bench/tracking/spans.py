@@ -12,11 +12,14 @@ import asyncio
 import os
 import tempfile
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
 import asyncpg
+import httpx
 import psutil
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
@@ -25,6 +28,7 @@ from deploy.local import Backends, provision
 from deploy.local.testing import create_database, create_template, drop_database, shared_backends
 from tests.component.tracking.process import TrackingProcess, prepared
 
+API = "/api/3.0/mlflow/traces"
 SHAPES = ((64, 1), (16, 5), (8, 100), (4, 512))
 """Connections, and one-span traces a request."""
 
@@ -131,6 +135,40 @@ def spent(pid: int) -> float:
     return total
 
 
+SEARCHES = (
+    "",
+    "status = 'OK' AND execution_time > 10",
+    "tag.none = 'x'",
+    "span.name = 'answer' AND span.attributes.`mlflow.spanType` = 'CHAIN'",
+    "span.content LIKE '%no such text%'",
+)
+"""Of all stored traces: the usual page, one by columns, one that finds none, two on spans."""
+
+
+async def search(url: str) -> None:
+    """Pages of 100 and one whole trace, each seven times."""
+    async with httpx.AsyncClient(base_url=url, timeout=60) as http:
+        place = {"mlflow_experiment": {"experiment_id": "0"}}
+        for text in SEARCHES:
+            body = {"locations": [place], "filter": text}
+            shown = await _median(partial(http.post, f"{API}/search", json=body))
+            print(f"search {text or 'without a filter':75} {shown}")
+        page = (await http.post(f"{API}/search", json={"locations": [place]})).json()
+        query = {"trace_id": page["traces"][50]["trace_id"]}
+        shown = await _median(partial(http.get, f"{API}/get", params=query))
+        print(f"{'get a trace with its span':82} {shown}")
+
+
+async def _median(ask: Callable[[], Awaitable[httpx.Response]]) -> str:
+    seconds = []
+    for _ in range(7):
+        began = time.perf_counter()
+        answer = await ask()
+        seconds.append(time.perf_counter() - began)
+        assert answer.status_code == 200, answer.text
+    return f"p50 {sorted(seconds)[3] * 1e3:7.1f} ms"
+
+
 async def run(backends: Backends, directory: Path, seconds: int) -> None:
     database = await create_database(backends)
     connection = await asyncpg.connect(database.admin_url)
@@ -152,6 +190,8 @@ async def run(backends: Backends, directory: Path, seconds: int) -> None:
         assert stored is not None
         size = (stored["rows"] + stored["blocks"]) / stored["traces"]
         print(f"{stored['traces']} traces stored, {size:.0f} bytes each with indexes and spans")
+        await connection.execute("vacuum analyze tracking.trace")
+        await search(service.url)
     finally:
         await asyncio.to_thread(service.stop)
         await connection.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Final
 
 import orjson
@@ -91,6 +92,7 @@ def _content(span: Span) -> str:
     return orjson.dumps(content, default=str).decode()
 
 
+@lru_cache(maxsize=64)
 def _like(pattern: str, *, ignore_case: bool) -> Callable[[str], bool]:
     """SQL's LIKE without an escape character, in time linear in the text.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, repeat
 from typing import Final, assert_never
 
 import asyncpg
@@ -33,7 +34,9 @@ from services.tracking.store.traces.reads import COLUMNS, TABLES, get_blocks, wi
 
 MOST_LOOKED_INTO: Final = 5000
 """How many traces' spans one search looks into: what is left is for the next page."""
-_CANDIDATES: Final = 200
+_CANDIDATES: Final = (200, 400, 800, 1600)
+"""How many traces are fetched at a time: few for a page that fills soon, many for one that does
+not, since traces that lie in the same blocks are looked into together."""
 _BLOCKS_AT_ONCE: Final = 8
 
 
@@ -90,8 +93,10 @@ async def count_traces(
 async def _search_spans(connection: Connection, asked: Asked, *, limit: int, offset: int) -> Page:
     found: list[asyncpg.Record] = []
     start = offset
+    sizes = chain(_CANDIDATES, repeat(_CANDIDATES[-1]))
     while start - offset < MOST_LOOKED_INTO:
-        rows = await _candidates(connection, asked, limit=_CANDIDATES, offset=start)
+        size = next(sizes)
+        rows = await _candidates(connection, asked, limit=size, offset=start)
         for group in _by_blocks(rows):
             matches = await _matches(connection, asked.condition, group)
             for row, matched in zip(group, matches, strict=True):
@@ -101,7 +106,7 @@ async def _search_spans(connection: Connection, asked: Asked, *, limit: int, off
                     if len(found) == limit:
                         traces = await with_assessments(connection, found)
                         return Page(traces=traces, next_offset=start)
-        if len(rows) < _CANDIDATES:
+        if len(rows) < size:
             return Page(traces=await with_assessments(connection, found), next_offset=None)
     return Page(traces=await with_assessments(connection, found), next_offset=start)
 
@@ -130,10 +135,14 @@ async def _candidates(
 
 
 def _where(asked: Asked, arguments: Arguments) -> str:
+    if len(asked.experiments) == 1:
+        # An equality lets the index give the traces in their usual order, and a page end early.
+        place = f"= {arguments.bind(asked.experiments[0])}::bigint"
+    else:
+        place = f"= any({arguments.bind(list(asked.experiments))}::bigint[])"
     return (
         f"trace.project = {arguments.bind(asked.project)}"
-        f" and trace.experiment_id = any({arguments.bind(list(asked.experiments))}::bigint[])"
-        f" and {relaxed(asked.condition, arguments)}"
+        f" and trace.experiment_id {place} and {relaxed(asked.condition, arguments)}"
     )
 
 
