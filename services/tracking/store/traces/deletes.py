@@ -28,12 +28,14 @@ async def delete_traces(
     rows = await connection.fetch(
         """
         delete from trace where trace_id = any(array(
-            select trace_id from trace
-            where project = $1 and experiment_id = $2
-                and ($3::text[] is null or trace_id = any($3))
-                and ($4::bigint is null or request_time <= $4)
-            order by request_time, trace_id limit $5
-            for update
+            select trace_id from trace where trace_id = any(array(
+                select trace_id from trace
+                where project = $1 and experiment_id = $2
+                    and ($3::text[] is null or trace_id = any($3))
+                    and ($4::bigint is null or request_time <= $4)
+                order by request_time, trace_id limit $5
+            ))
+            order by trace_id for update  -- the order in which writers lock them
         ))
         returning trace_id, blocks
         """,
