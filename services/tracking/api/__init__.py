@@ -20,9 +20,11 @@ from services.tracking.api import (
     openapi,
     runs,
     server,
+    traces,
 )
 from services.tracking.api.call import Gate, RouteTable, endpoint
 from services.tracking.settings import Settings
+from services.tracking.store.traces.intake import TraceIntake
 from services.tracking.store.writer import Writer
 
 BASES: Final = ("/api", "/ajax-api")
@@ -32,6 +34,8 @@ _ANY: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
 def router(resources: Resources[Settings], *, gate: Gate, writer: Writer) -> APIRouter:
     """All routes; what is called most comes first, since routes are tried in order."""
     routes = APIRouter()
+    intake = TraceIntake(resources.pool, project=resources.settings.project)
+    traces.add_otlp(routes, resources, gate, intake)
 
     def add(prefix: str, table: RouteTable) -> None:
         for method, path, function in table:
@@ -41,6 +45,8 @@ def router(resources: Resources[Settings], *, gate: Gate, writer: Writer) -> API
     for base in BASES:
         for table in (logging.ROUTES, runs.ROUTES, metrics.ROUTES, artifacts.RUN_ROUTES):
             add(f"{base}/2.0/mlflow", table)
+        add(f"{base}/3.0/mlflow", traces.v3_routes(intake))
+        add(f"{base}/2.0/mlflow", traces.V2_ROUTES)
         add(f"{base}/2.0/mlflow", experiments.ROUTES)
         add(f"{base}/2.0/mlflow", models.ROUTES)
         add(f"{base}/2.0/mlflow", (*bulk.ROUTES, *datasets.ROUTES))

@@ -11,7 +11,12 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from headrace.errors import Conflict, InvalidInput, NotFound, Refused, Transient
-from services.tracking.domain.errors import NotOffered, WrongStage
+from services.tracking.domain.errors import (
+    NotOffered,
+    NotSpans,
+    UnsupportedEncoding,
+    WrongStage,
+)
 
 Answer = tuple[int, str]
 
@@ -21,6 +26,8 @@ _ANSWERS: Final[tuple[tuple[type[Exception], Answer], ...]] = (
     (Conflict, (400, "RESOURCE_ALREADY_EXISTS")),
     (WrongStage, (400, "INVALID_STATE")),
     (NotOffered, (501, "NOT_IMPLEMENTED")),
+    (UnsupportedEncoding, (415, "BAD_REQUEST")),
+    (NotSpans, (422, "INVALID_PARAMETER_VALUE")),
     (Refused, (403, "PERMISSION_DENIED")),
 )
 _NOT_TEXT: Final = (asyncpg.DataError, UnicodeEncodeError)

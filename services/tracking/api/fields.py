@@ -144,6 +144,22 @@ class Fields:
             raise wrong_type(name, value)
         return Fields(_snake_case(value)) if value is not None else None
 
+    def mapping(self, name: str) -> dict[str, str]:
+        """A JSON object of texts, its names as they are; empty if it did not come."""
+        value = self._members.get(name)
+        if value is None:
+            return {}
+        if not isinstance(value, dict):
+            raise wrong_type(name, value)
+        for key, text in value.items():
+            if not isinstance(text, str):
+                raise wrong_type(f"{name}.{key}", text)
+        return value
+
+    def json(self, name: str) -> object:
+        """Whatever came; None if nothing did."""
+        return self._members.get(name)
+
     def pairs(self, name: str) -> list[tuple[str, str]]:
         """A list of `{key, value}` objects; a missing value is empty."""
         found = []

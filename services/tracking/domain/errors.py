@@ -13,6 +13,19 @@ class WrongStage(Permanent):
     """Something must be active and is not, or the other way round."""
 
 
+class UnsupportedEncoding(Permanent):
+    """A body of a kind that is not read here."""
+
+
+class NotSpans(Permanent):
+    """A well-formed OTLP request whose spans cannot be kept, or that says not where."""
+
+
+def no_trace(trace_id: str) -> NotFound:
+    """MLflow's error for a trace that does not exist."""
+    return NotFound(f"Trace with ID '{trace_id}' not found.")
+
+
 def no_run(run_id: str) -> NotFound:
     """MLflow's error for a run that does not exist."""
     return NotFound(f"Run with id={run_id} not found")

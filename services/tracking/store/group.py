@@ -1,60 +1,64 @@
-"""Group commit: what many connections ask for is written by one transaction.
-
-An item that finds nobody writing is flushed at once; those that come while a flush is under way
-form the next group. There is no timer: a lonely client does not wait, and sixty-four of them
-share one commit.
-"""
+"""Group commit without a timer: what comes while one group is in flight forms the next."""
 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final, Generic, TypeVar
-
-import asyncpg
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from headrace.errors import Transient
 
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
 
-_BLAMED: Final = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, ValueError)
-"""What one item of a group may have caused: each is then flushed alone."""
+
+@dataclass(frozen=True, slots=True)
+class _Submission(Generic[ItemT, ResultT]):
+    item: ItemT
+    size: int
+    done: asyncio.Future[ResultT]
 
 
 class GroupCommit(Generic[ItemT, ResultT]):
-    """Flushes items in groups, one group at a time.
+    """Writes items of many callers in one transaction; each caller awaits its own result.
 
-    `flush` returns one outcome an item, in order: its result, or the exception that refuses it.
-    A group holds at most `most` items and `most_weight` of what `weight` says of them. With
-    more than `most_waiting` in the queue new ones are turned away.
+    `flush` makes a whole group durable and returns one result an item, in order; a result that
+    is an exception is raised to its caller alone. What `flush` raises fails the whole group,
+    unless it is one of `faults`: errors that one item may have caused. Then the group is split
+    until the guilty are found. One group is in flight at a time, so items take effect in the
+    order in which they came.
+
+    Sizes are in whatever unit callers count (items, bytes). A group is closed once it holds
+    `most_in_group`; when more than `most_waiting` is in hand, `submit` raises Transient.
     """
 
     def __init__(
         self,
         flush: Callable[[Sequence[ItemT]], Awaitable[Sequence[ResultT | Exception]]],
         *,
-        weight: Callable[[ItemT], int] = lambda _: 1,
-        most: int = 256,
-        most_weight: int = 65_536,
-        most_waiting: int = 4096,
+        most_in_group: int,
+        most_waiting: int,
+        faults: tuple[type[Exception], ...] = (),
     ) -> None:
         self._flush = flush
-        self._weight = weight
-        self._most = most
-        self._most_weight = most_weight
+        self._most_in_group = most_in_group
         self._most_waiting = most_waiting
-        self._waiting: list[tuple[ItemT, asyncio.Future[ResultT]]] = []
-        self._working: asyncio.Task[None] | None = None
+        self._faults = faults
+        self._waiting: deque[_Submission[ItemT, ResultT]] = deque()
+        self._in_hand = 0
+        self._worker: asyncio.Task[None] | None = None
 
-    async def submit(self, item: ItemT) -> ResultT:
-        """The item's result, once it is durable. Raises why it is refused, or Transient."""
-        if len(self._waiting) >= self._most_waiting:
-            raise Transient(f"more than {self._most_waiting} writes wait for their commit")
+    async def submit(self, item: ItemT, *, size: int = 1) -> ResultT:
+        """Return once the item's group is durable. Raises Transient if too much is in hand."""
+        if self._in_hand and self._in_hand + size > self._most_waiting:
+            raise Transient(f"More than {self._most_waiting} is waiting to be written. Try again.")
         done: asyncio.Future[ResultT] = asyncio.get_running_loop().create_future()
-        self._waiting.append((item, done))
-        if self._working is None:
-            self._working = asyncio.create_task(self._work(), name="group commit")
+        self._waiting.append(_Submission(item, size, done))
+        self._in_hand += size
+        if self._worker is None:
+            self._worker = asyncio.create_task(self._work(), name="group commit")
         return await done
 
     async def _work(self) -> None:
@@ -63,41 +67,46 @@ class GroupCommit(Generic[ItemT, ResultT]):
                 group = self._next_group()
                 try:
                     await self._commit(group)
-                except Exception as error:
-                    for _, done in group:
-                        _settle(done, error)
+                finally:
+                    self._in_hand -= sum(one.size for one in group)
         finally:
-            self._working = None
+            self._worker = None
 
-    def _next_group(self) -> list[tuple[ItemT, asyncio.Future[ResultT]]]:
-        count = weight = 0
-        for item, _ in self._waiting[: self._most]:
-            weight += self._weight(item)
-            if count and weight > self._most_weight:
-                break
-            count += 1
-        group, self._waiting = self._waiting[:count], self._waiting[count:]
+    def _next_group(self) -> list[_Submission[ItemT, ResultT]]:
+        group = [self._waiting.popleft()]
+        size = group[0].size
+        while self._waiting and size + self._waiting[0].size <= self._most_in_group:
+            group.append(self._waiting.popleft())
+            size += group[-1].size
         return group
 
-    async def _commit(self, group: Sequence[tuple[ItemT, asyncio.Future[ResultT]]]) -> None:
+    async def _commit(self, group: Sequence[_Submission[ItemT, ResultT]]) -> None:
         try:
-            outcomes = await self._flush([item for item, _ in group])
-        except _BLAMED as error:
+            results = await self._flush([one.item for one in group])
+        except self._faults as error:
             if len(group) == 1:
-                _settle(group[0][1], error)
+                _settle(group[0], error)
                 return
+            middle = len(group) // 2
+            await self._commit(group[:middle])
+            await self._commit(group[middle:])
+        except Exception as error:
             for one in group:
-                await self._commit([one])
-            return
-        for (_, done), outcome in zip(group, outcomes, strict=True):
-            _settle(done, outcome)
+                _settle(one, error)
+        except BaseException:
+            for one in group:
+                one.done.cancel()
+            raise
+        else:
+            for one, result in zip(group, results, strict=True):
+                _settle(one, result)
 
 
-def _settle(done: asyncio.Future[ResultT], outcome: ResultT | Exception) -> None:
-    """Who does not wait any more, since its connection is gone, is not told."""
-    if done.done():
+def _settle(one: _Submission[ItemT, ResultT], result: ResultT | Exception) -> None:
+    """Tell the caller, unless it has gone away."""
+    if one.done.done():
         return
-    if isinstance(outcome, Exception):
-        done.set_exception(outcome)
+    if isinstance(result, Exception):
+        one.done.set_exception(result)
     else:
-        done.set_result(outcome)
+        one.done.set_result(result)

@@ -19,6 +19,12 @@ from services.tracking.store.log import Outcome, append, needs_transaction
 from services.tracking.store.starting import start_runs
 
 _MAX_RECENT_POINTS: Final = 1_000_000
+_ENTRY: Final = 100
+"""What an entry weighs beside its points."""
+_MOST_IN_GROUP: Final = 65_536
+_MOST_WAITING: Final = 2_000_000
+_BLAMED: Final = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, ValueError)
+"""What one entry of a group may have caused."""
 
 
 class Recent:
@@ -45,15 +51,23 @@ class Writer:
     def __init__(self, *, pool: asyncpg.Pool, project: str) -> None:
         self._pool = pool
         self._project = project
-        self._entries: GroupCommit[Entry, None] = GroupCommit(self._append, weight=_weight)
-        self._runs: GroupCommit[NewRun, RunInfo] = GroupCommit(self._start)
+        self._entries: GroupCommit[Entry, None] = GroupCommit(
+            self._append,
+            most_in_group=_MOST_IN_GROUP,
+            most_waiting=_MOST_WAITING,
+            faults=_BLAMED,
+        )
+        self._runs: GroupCommit[NewRun, RunInfo] = GroupCommit(
+            self._start, most_in_group=256, most_waiting=4096, faults=_BLAMED
+        )
         self.recent = Recent()
         self.hub = Hub()
         self.appended = asyncio.Event()
 
     async def write(self, entry: Entry) -> None:
         """Add to a run. Raises NotFound, InvalidInput, WrongStage, Transient."""
-        await self._entries.submit(entry)
+        points = len(entry.columns) if entry.columns is not None else 0
+        await self._entries.submit(entry, size=_ENTRY + points)
 
     async def start_run(self, new: NewRun) -> RunInfo:
         """Make a run in status RUNNING. Raises NotFound, InvalidInput, Conflict, Transient."""
@@ -78,7 +92,3 @@ class Writer:
             outcomes = await start_runs(connection, runs, project=self._project)
         self.appended.set()
         return outcomes
-
-
-def _weight(entry: Entry) -> int:
-    return 1 + (len(entry.columns) if entry.columns is not None else 0)

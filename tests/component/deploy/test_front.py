@@ -63,6 +63,7 @@ def _caddy(directory: Path, ports: Ports) -> SupervisedProcess:
         ("/api/2.0/mlflow/runs/create", "tracking"),
         ("/api/2.0/mlflow-artifacts/artifacts/1/model.onnx", "tracking"),
         ("/api/3.0/mlflow/traces", "tracking"),
+        ("/v1/traces", "tracking"),
         ("/ajax-api/2.0/mlflow/experiments/search", "tracking"),
         ("/version", "tracking"),
         ("/health", "tracking"),

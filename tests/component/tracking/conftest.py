@@ -72,3 +72,13 @@ def http(tracking: TrackingProcess) -> Iterator[httpx.Client]:
     """Plain HTTP to the service."""
     with httpx.Client(base_url=tracking.url, timeout=20) as plain:
         yield plain
+
+
+@pytest.fixture
+def traced(experiment: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The id of a fresh experiment that traces go to, each at once."""
+    monkeypatch.setenv("MLFLOW_ENABLE_ASYNC_TRACE_LOGGING", "false")
+    mlflow.tracing.reset()
+    mlflow.set_experiment(experiment_id=experiment)
+    yield experiment
+    mlflow.tracing.reset()
