@@ -9,13 +9,14 @@ from starlette.requests import Request
 
 from headrace.errors import InvalidInput
 from headrace.runtime.db import Connection
+from services.registry.api.announcing import announce
 from services.registry.api.context import Context
 from services.registry.api.mlflow.arguments import Arguments
 from services.registry.api.mlflow.documents import version_document
 from services.registry.api.mlflow.errors import CLIENT, MlflowRoute
 from services.registry.api.versions import create_version, delete_version
-from services.registry.domain import filters, names, search
-from services.registry.domain.records import Content, NewVersion, Version
+from services.registry.domain import announcements, filters, names, search
+from services.registry.domain.records import Content, Model, NewVersion, Version
 from services.registry.store import models, versions
 from services.registry.store import search as searching
 
@@ -146,8 +147,10 @@ def _add_tags(routes: APIRouter, context: Context) -> None:
         key, value = given.required("key"), given.text("value")
         names.check_tags({key: value})
         async with context.writing(request) as tx:
-            version = await _lock(context, tx.connection, given)
+            version, model = await _lock_both(context, tx.connection, given)
             await versions.set_tag(tx.connection, version=version, key=key, value=value)
+            told = announcements.version_tag_set(model, version.version, key, value)
+            await announce(tx, told, project=context.project, now=context.now())
         return {}
 
     @routes.delete("/delete-tag")
@@ -156,8 +159,10 @@ def _add_tags(routes: APIRouter, context: Context) -> None:
         key = given.required("key")
         names.check_tag_key(key)
         async with context.writing(request) as tx:
-            version = await _lock(context, tx.connection, given)
-            await versions.delete_tag(tx.connection, version=version, key=key)
+            version, model = await _lock_both(context, tx.connection, given)
+            if await versions.delete_tag(tx.connection, version=version, key=key):
+                told = announcements.version_tag_deleted(model, version.version, key)
+                await announce(tx, told, project=context.project, now=context.now())
         return {}
 
 
@@ -169,9 +174,16 @@ async def _get(context: Context, connection: Connection, given: Arguments) -> Ve
 
 async def _lock(context: Context, connection: Connection, given: Arguments) -> Version:
     """The version, with its model locked. An unknown model is reported as MLflow does."""
+    version, _ = await _lock_both(context, connection, given)
+    return version
+
+
+async def _lock_both(
+    context: Context, connection: Connection, given: Arguments
+) -> tuple[Version, Model]:
     version = await _get(context, connection, given)
-    await models.lock(connection, project=context.project, name=version.model)
-    return await _get(context, connection, given)
+    model = await models.lock(connection, project=context.project, name=version.model)
+    return await _get(context, connection, given), model
 
 
 async def _document(context: Context, connection: Connection, version: Version) -> dict[str, Any]:
