@@ -30,7 +30,7 @@ _LOOK_SECONDS: Final = 1.0
 _BREATH_SECONDS: Final = 0.02
 _TIDY_SECONDS: Final = 600.0
 _TIDY_ROWS: Final = 5000
-_GRACE: Final = timedelta(seconds=10)
+_GRACE: Final = timedelta(seconds=5)
 
 
 class Deliverer:
