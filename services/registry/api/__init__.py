@@ -6,7 +6,7 @@ from fastapi import APIRouter
 
 from services.registry.api import datasets, models, promotion_routes, webhook_deliveries
 from services.registry.api.context import Context
-from services.registry.api.mlflow import model_versions, registered_models, webhooks
+from services.registry.api.mlflow import downloads, model_versions, registered_models, webhooks
 
 
 def routers(context: Context) -> list[APIRouter]:
@@ -20,4 +20,4 @@ def routers(context: Context) -> list[APIRouter]:
         module.router(context)
         for module in (models, promotion_routes, datasets, webhook_deliveries)
     ]
-    return [*mlflow, *governance]
+    return [*mlflow, downloads.router(context), *governance]

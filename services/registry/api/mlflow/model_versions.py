@@ -17,6 +17,7 @@ from services.registry.api.mlflow.errors import CLIENT, MlflowRoute
 from services.registry.api.versions import create_version, delete_version
 from services.registry.domain import announcements, filters, names, search
 from services.registry.domain.records import Content, Model, NewVersion, Version
+from services.registry.domain.sources import Claims
 from services.registry.store import models, versions
 from services.registry.store import search as searching
 
@@ -42,10 +43,10 @@ def _add_create(routes: APIRouter, context: Context) -> None:
         names.check_tags(tags)
         async with context.reading() as connection:
             await models.get(connection, project=context.project, name=name)
-        found = await context.sources.resolve(source)
+        found = await _found(context, source, given, tags)
         new = NewVersion(
             model=name,
-            source=source,
+            source=found.source or source,
             content=Content(
                 location=found.location,
                 run_id=given.text("run_id") or found.run_id,
@@ -60,6 +61,17 @@ def _add_create(routes: APIRouter, context: Context) -> None:
         async with context.writing(request) as tx:
             version = await create_version(tx, project=context.project, new=new, now=context.now())
         return {"model_version": version_document(version, with_aliases=True)}
+
+
+async def _found(context: Context, source: str, given: Arguments, tags: dict[str, str]) -> Content:
+    if search.is_prompt(tags):
+        names.check_prompt_source(source)
+        return Content(location=source)
+    claims = Claims(
+        run_id=given.text("run_id") if given.has("run_id") else None,
+        model_id=given.text("model_id") if given.has("model_id") else None,
+    )
+    return await context.sources.resolve(source, claims)
 
 
 def _add_changes(routes: APIRouter, context: Context) -> None:
