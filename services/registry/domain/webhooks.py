@@ -33,24 +33,28 @@ _ALIAS: Final = {"alias": "example_alias"}
 
 EXAMPLES: Final[Mapping[str, Mapping[str, object]]] = MappingProxyType(
     {
-        "registered_model.created": {**_MODEL, **_TAGS, "description": "A model"},
+        "registered_model.created": {
+            **_MODEL,
+            **_TAGS,
+            "description": "An example registered model",
+        },
         "model_version.created": {
             **_VERSION,
-            "source": "models:/m-0123456789abcdef0123456789abcdef",
-            "run_id": "0123456789abcdef0123456789abcdef",
+            "source": "models:/123",
+            "run_id": "abcd1234abcd5678",
             **_TAGS,
-            "description": "A version",
+            "description": "An example model version",
         },
         "model_version_tag.set": {**_VERSION, **_TAG},
         "model_version_tag.deleted": {**_VERSION, **_KEY},
         "model_version_alias.created": {**_MODEL, **_ALIAS, "version": "1"},
         "model_version_alias.deleted": {**_MODEL, **_ALIAS},
-        "prompt.created": {**_PROMPT, **_TAGS, "description": "A prompt"},
+        "prompt.created": {**_PROMPT, **_TAGS, "description": "An example prompt"},
         "prompt_version.created": {
             **_PROMPT_VERSION,
             "template": "Hello {{name}}!",
             **_TAGS,
-            "description": "A version",
+            "description": "An example prompt version",
         },
         "prompt_tag.set": {**_PROMPT, **_TAG},
         "prompt_tag.deleted": {**_PROMPT, **_KEY},

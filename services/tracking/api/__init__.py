@@ -7,7 +7,16 @@ from typing import Final
 from fastapi import APIRouter
 
 from headrace.runtime.service import Resources
-from services.tracking.api import artifacts, experiments, logging, metrics, models, runs, server
+from services.tracking.api import (
+    artifacts,
+    experiments,
+    logging,
+    metrics,
+    models,
+    runs,
+    scorers,
+    server,
+)
 from services.tracking.api.call import Gate, RouteTable, endpoint
 from services.tracking.settings import Settings
 
@@ -30,6 +39,7 @@ def router(resources: Resources[Settings]) -> APIRouter:
         add(f"{base}/2.0/mlflow", experiments.ROUTES)
         add(f"{base}/2.0/mlflow", models.ROUTES)
         add(f"{base}/3.0/mlflow", server.ROUTES)
+        add(f"{base}/3.0/mlflow", scorers.ROUTES)
         add(f"{base}/2.0/mlflow-artifacts", artifacts.PROXY_ROUTES)
         for method, stream in artifacts.STREAMS:
             path = f"{base}/2.0/mlflow-artifacts/artifacts/{{path:path}}"
