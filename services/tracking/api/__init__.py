@@ -9,6 +9,7 @@ from fastapi import APIRouter
 from headrace.runtime.service import Resources
 from services.tracking.api import (
     artifacts,
+    evaluation,
     experiments,
     logging,
     metrics,
@@ -40,6 +41,7 @@ def router(resources: Resources[Settings]) -> APIRouter:
         add(f"{base}/2.0/mlflow", models.ROUTES)
         add(f"{base}/3.0/mlflow", server.ROUTES)
         add(f"{base}/3.0/mlflow", scorers.ROUTES)
+        add(f"{base}/3.0/mlflow", evaluation.ROUTES)
         add(f"{base}/2.0/mlflow-artifacts", artifacts.PROXY_ROUTES)
         for method, stream in artifacts.STREAMS:
             path = f"{base}/2.0/mlflow-artifacts/artifacts/{{path:path}}"
