@@ -6,7 +6,6 @@ import json
 from uuid import uuid4
 
 import httpx
-import mlflow
 import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
@@ -24,7 +23,7 @@ def name(client: MlflowClient) -> str:
 
 def test_a_dataset_is_made_found_and_deleted(name: str, experiment: str) -> None:
     made = datasets.create_dataset(name=name, experiment_id=experiment, tags={"team": "ops"})
-    seen = datasets.get_dataset(dataset_id=made.dataset_id)
+    seen = MlflowClient().get_dataset(made.dataset_id)
     assert (seen.name, seen.tags["team"], seen.experiment_ids) == (name, "ops", [experiment])
     assert (seen.schema, seen.profile, seen.records) == (None, None, [])
     assert seen.created_time == seen.last_update_time > 0
@@ -44,7 +43,7 @@ def test_records_are_told_apart_by_their_inputs(name: str, experiment: str) -> N
     made.merge_records(
         [{"inputs": {"n": 1, "q": "late?"}, "expectations": {"why": "fog"}, "outputs": {"x": 1.5}}]
     )
-    seen = datasets.get_dataset(dataset_id=made.dataset_id)
+    seen = MlflowClient().get_dataset(made.dataset_id)
     assert [(record.inputs, record.outputs, record.expectations) for record in seen.records] == [
         ({"q": "late?", "n": 1}, {"x": 1.5}, {"a": "yes", "why": "fog"}),
         ({"q": "early?"}, "no", None),
@@ -60,10 +59,10 @@ def test_records_are_told_apart_by_their_inputs(name: str, experiment: str) -> N
 def test_records_are_deleted_by_id(name: str, experiment: str) -> None:
     made = datasets.create_dataset(name=name, experiment_id=experiment)
     made.merge_records([{"inputs": {"q": str(place)}} for place in range(3)])
-    seen = datasets.get_dataset(dataset_id=made.dataset_id)
+    seen = MlflowClient().get_dataset(made.dataset_id)
     doomed = [record.dataset_record_id for record in seen.records if record.inputs["q"] != "1"]
     assert seen.delete_records([*doomed, "dr-never-there"]) == 2
-    left = datasets.get_dataset(dataset_id=made.dataset_id)
+    left = MlflowClient().get_dataset(made.dataset_id)
     assert [record.inputs for record in left.records] == [{"q": "1"}]
 
 
@@ -130,7 +129,7 @@ def test_tags_and_experiments_of_a_dataset_change(
 def test_what_is_no_record_is_refused(
     http: httpx.Client, name: str, body: dict[str, str], words: str
 ) -> None:
-    made = mlflow.MlflowClient().create_dataset(name=name)
+    made = MlflowClient().create_dataset(name=name)
     answer = http.post(f"{API}/{made.dataset_id}/records", json=body)
     assert (answer.status_code, answer.json()["error_code"]) == (400, "INVALID_PARAMETER_VALUE")
     assert words in answer.json()["message"]
