@@ -16,12 +16,15 @@ Networks = Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network]
 _NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
 _NEVER: Final[Networks] = tuple(
     ipaddress.ip_network(network)
-    # "This host"; link-local, where clouds keep their metadata, also on IPv6; multicast.
+    # "This host"; link-local, where clouds keep their metadata, also on IPv6; multicast; IPv6
+    # forms of IPv4 addresses that nobody routes.
     for network in (
         "0.0.0.0/8",
         "169.254.0.0/16",
         "224.0.0.0/3",
         "::/128",
+        "::ffff:0:0:0/96",
+        "64:ff9b:1::/48",
         "fe80::/10",
         "fd00:ec2::254/128",
         "ff00::/8",
@@ -58,6 +61,8 @@ def _embedded(address: Address) -> Address:
     if isinstance(address, ipaddress.IPv4Address):
         return address
     inner = address.ipv4_mapped or address.sixtofour
+    if inner is None and 1 < int(address) < 2**32:
+        inner = ipaddress.IPv4Address(int(address))
     if inner is None and address.teredo is not None:
         inner = address.teredo[1]
     if inner is None and address in _NAT64:
