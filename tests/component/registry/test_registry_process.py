@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import sys
@@ -240,6 +241,10 @@ def _log_and_register(model: LogisticRegression, tracking_url: str, registry_url
     client = MlflowClient(tracking_uri=tracking_url, registry_uri=registry_url)
     client.create_model_version("flights", f"runs:/{run_id}/model", run_id=run_id)
     assert logged.model_id
+    prompt = mlflow.genai.register_prompt(name="delay", template="Is {{flight}} late?")
+    client.link_prompt_version_to_run(run_id, prompt)
+    linked = json.loads(client.get_run(run_id).data.tags["mlflow.linkedPrompts"])
+    assert linked == [{"name": "delay", "version": "1"}]
     return run_id
 
 
