@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Final
 
 import httpx
@@ -18,6 +19,8 @@ from services.registry.api.alias_states import tell_untold
 from services.registry.api.context import Context
 from services.registry.api.sources import Sources
 from services.registry.settings import Settings
+from services.registry.webhooks.deliverer import Deliverer
+from services.registry.webhooks.sender import Sender
 
 _CONNECT_RETRIES: Final = 5
 
@@ -31,6 +34,9 @@ def build(settings: Settings) -> Service[Settings]:
         transport=httpx.AsyncHTTPTransport(retries=_CONNECT_RETRIES),
     )
 
+    sender = Sender(allowed=settings.webhook_networks, seconds=settings.webhook_seconds)
+    committed = asyncio.Event()
+
     def routes(resources: Resources[Settings]) -> Sequence[APIRouter]:
         sources = Sources(
             blobs=resources.blobs,
@@ -38,20 +44,33 @@ def build(settings: Settings) -> Service[Settings]:
             pool=resources.pool,
             project=settings.project,
         )
-        return routers(Context(resources=resources, sources=sources))
+        return routers(
+            Context(resources=resources, sources=sources, sender=sender, committed=committed.set)
+        )
 
     def background(resources: Resources[Settings]) -> Sequence[Background]:
-        _ = resources
+        deliverer = Deliverer(
+            project=settings.project,
+            pool=resources.pool,
+            sender=sender,
+            wake=committed,
+            keep=timedelta(days=settings.webhook_keep_days),
+            clock=resources.clock,
+            metrics=resources.metrics,
+            log=resources.log,
+        )
 
-        async def close_client_at_the_end() -> None:
+        async def close_clients_at_the_end() -> None:
             try:
                 await asyncio.Event().wait()
             finally:
                 await tracking.aclose()
+                await sender.close()
 
-        return [close_client_at_the_end]
+        return [deliverer.run, close_clients_at_the_end]
 
     async def prepare(resources: Resources[Settings]) -> None:
+        resources.bus.on_commit(committed.set)
         told = await tell_untold(resources.bus, project=settings.project)
         if told:
             resources.log.info("alias_states_told", aliases=told)

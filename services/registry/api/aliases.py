@@ -6,8 +6,10 @@ from datetime import datetime
 
 from headrace.runtime.bus import Tx
 from services.registry.api import alias_states
+from services.registry.api.announcing import announce
 from services.registry.api.champions import champion_stays, correlation_of, protected
 from services.registry.api.promotions import Asked, request_promotion
+from services.registry.domain.announcements import alias_moved
 from services.registry.domain.names import CHAMPION
 from services.registry.domain.promotions import AliasMove
 from services.registry.store import aliases, models, promotions, versions
@@ -36,6 +38,7 @@ async def set_alias(
         tx.connection, model=model, move=_free_move(tx, alias, version, holder, actor, now)
     )
     await alias_states.tell(tx, model=model, alias=alias)
+    await announce(tx, alias_moved(model, alias, version), project=project, now=now)
 
 
 async def delete_alias(
@@ -52,6 +55,7 @@ async def delete_alias(
         tx.connection, model=model, move=_free_move(tx, alias, None, holder, actor, now)
     )
     alias_states.tell_gone(tx, model=model, alias=alias)
+    await announce(tx, alias_moved(model, alias, None), project=project, now=now)
 
 
 def _free_move(

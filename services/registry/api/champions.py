@@ -10,6 +10,8 @@ from headrace.events import ModelPromoted, PromotionDecided
 from headrace.ids import new_id
 from headrace.runtime.bus import Tx
 from services.registry.api import alias_states
+from services.registry.api.announcing import announce
+from services.registry.domain.announcements import alias_moved
 from services.registry.domain.names import CHAMPION
 from services.registry.domain.promotions import (
     AliasMove,
@@ -151,6 +153,8 @@ async def _apply(
         event_id=step.event_id,
     )
     await alias_states.tell(tx, model=model, alias=step.alias)
+    moved = alias_moved(model, step.alias, version.version)
+    await announce(tx, moved, project=model.project, now=step.moved_at)
     await close_waiting(
         tx,
         model=model,

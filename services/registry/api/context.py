@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,16 +15,22 @@ from headrace.runtime.db import Connection
 from headrace.runtime.service import Resources
 from services.registry.api.sources import Sources
 from services.registry.settings import Settings
+from services.registry.webhooks.sender import Sender
 
 PREFIX: Final = "/api/registry/v1"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Context:
-    """Resources of the service, and how sources are looked up."""
+    """Resources of the service, how sources are looked up, and the way to webhooks.
+
+    `committed` is called after every write.
+    """
 
     resources: Resources[Settings]
     sources: Sources
+    sender: Sender
+    committed: Callable[[], None]
 
     @property
     def project(self) -> str:
@@ -47,3 +53,4 @@ class Context:
         """A transaction that continues the chain of causes in the request's headers."""
         async with self.resources.bus.transaction(Caller.of(request.headers)) as tx:
             yield tx
+        self.committed()

@@ -17,7 +17,9 @@ from headrace.runtime.blobs import BlobInfo, Blobs
 from headrace.runtime.db import Connection
 from services.registry.domain import sources as uris
 from services.registry.domain.manifest import manifest_digest
+from services.registry.domain.names import STAGES, canonical_stage
 from services.registry.domain.records import Content, Version
+from services.registry.domain.search import is_prompt
 from services.registry.store import aliases, models, versions
 
 _KEPT: Final = "versions"
@@ -40,21 +42,26 @@ class Sources:
         self._tracking = tracking
         self._hashing = asyncio.Semaphore(_PARALLEL)
 
-    async def resolve(self, uri: str) -> Content:
+    async def resolve(self, uri: str, claims: uris.Claims) -> Content:
         """Location and manifest of `uri`; without a digest where nothing can be looked at.
 
-        Raises InvalidInput for a URI that climbs out of its root.
+        Raises InvalidInput for a URI that climbs out of its root or is not part of what it is
+        claimed to be part of, NotFound for another version that does not exist.
         """
         source = uris.parse(uri, bucket=self._blobs.bucket)
+        uris.check_claims(uri, source, claims)
         match source:
             case uris.LoggedModelSource(model_id=model_id):
                 return await self._logged_model(uri, model_id)
             case uris.VersionSource():
-                return await self._version(uri, source)
+                return await self._version(uri, source, claims)
             case uris.RunSource():
                 return await self._run(uri, source)
             case uris.BlobSource(prefix=prefix):
                 return await self._files(Content(location=uri), prefix)
+            case uris.LocalSource(path=path):
+                await self._check_local(uri, path, claims)
+                return Content(location=uri)
             case uris.ForeignSource():
                 return Content(location=uri)
             case other:
@@ -84,14 +91,22 @@ class Sources:
         )
         return await self._at(found)
 
-    async def _version(self, uri: str, source: uris.VersionSource) -> Content:
+    async def _version(self, uri: str, source: uris.VersionSource, claims: uris.Claims) -> Content:
         async with self._pool.acquire() as connection:
-            try:
-                version = await self._named_version(connection, source)
-            except NotFound:
-                return Content(location=uri)
+            version = await self._named_version(uri, connection, source)
             files = await versions.files(connection, version_id=version.id)
+        for claim, actual in (
+            (claims.run_id, version.run_id),
+            (claims.model_id, version.logged_model_id),
+        ):
+            if claim is not None and claim != (actual or ""):
+                raise InvalidInput(
+                    f"Invalid model version source: '{uri}'. The run_id and model_id request "
+                    "parameters must match the referenced model version.",
+                    field="source",
+                )
         return Content(
+            source=f"models:/{version.model}/{version.version}",
             location=version.location,
             run_id=version.run_id,
             logged_model_id=version.logged_model_id,
@@ -99,14 +114,41 @@ class Sources:
             files=files,
         )
 
-    async def _named_version(self, connection: Connection, source: uris.VersionSource) -> Version:
-        number = source.version
-        if source.alias is not None:
-            model = await models.get(connection, project=self._project, name=source.name)
+    async def _named_version(
+        self, uri: str, connection: Connection, source: uris.VersionSource
+    ) -> Version:
+        model = await models.get(connection, project=self._project, name=source.name)
+        if is_prompt(model.tags):
+            raise InvalidInput(
+                f"Invalid model version source: '{uri}'. Prompt versions cannot be used as "
+                "model version sources.",
+                field="source",
+            )
+        if source.version is not None:
+            number: int | None = source.version
+        elif source.alias is not None:
             number = await aliases.holder(connection, model=model, alias=source.alias)
+        else:
+            stages = [canonical_stage(source.stage)] if source.stage else STAGES
+            found = await versions.latest(connection, model_ids=[model.id], stages=stages)
+            number = max((version.version for version in found), default=None)
         return await versions.get(
             connection, project=self._project, name=source.name, version=number or 0
         )
+
+    async def _check_local(self, uri: str, path: str, claims: uris.Claims) -> None:
+        claim = "model_id" if claims.model_id else "run_id"
+        if claims.model_id:
+            answer = await self._ask(f"/logged-models/{claims.model_id}", {})
+            root = answer["model"]["info"]["artifact_uri"] if answer else ""
+        else:
+            answer = await self._ask("/runs/get", {"run_id": claims.run_id or ""})
+            root = answer["run"]["info"]["artifact_uri"] if answer else ""
+        parsed = uris.parse(root, bucket=self._blobs.bucket) if root else None
+        if not isinstance(parsed, uris.LocalSource) or not f"{path}/".startswith(
+            parsed.path.rstrip("/") + "/"
+        ):
+            raise uris.outside(uri, claim)
 
     async def _run(self, uri: str, source: uris.RunSource) -> Content:
         answer = await self._ask("/runs/get", {"run_id": source.run_id})

@@ -9,7 +9,9 @@ from headrace.ids import new_id
 from headrace.runtime.bus import Tx
 from services.registry.api import alias_states
 from services.registry.api.aliases import delete_alias
+from services.registry.api.announcing import announce
 from services.registry.api.champions import champion_stays, close_waiting, correlation_of
+from services.registry.domain import announcements
 from services.registry.domain.lineage import (
     DRIFT_EVENT_TAG,
     Edge,
@@ -44,6 +46,7 @@ async def create_version(tx: Tx, *, project: str, new: NewVersion, now: datetime
     await models.touch(tx.connection, model=model, now=now, last_version=version.version)
     await _record_lineage(tx, version, new.content.files)
     tx.emit(version.created(new.content.files), event_id=version.event_id)
+    await announce(tx, announcements.version_created(version), project=project, now=now)
     return version
 
 

@@ -86,6 +86,15 @@ def check_settable_alias(alias: str) -> str:
     return alias
 
 
+def check_prompt_source(source: str) -> None:
+    """Raises InvalidInput unless the source is one of the placeholders that prompts have."""
+    if source not in {"dummy-source", "prompt-template"}:
+        raise InvalidInput(
+            f"Invalid prompt source: '{source}'. Prompt sources must use an MLflow placeholder.",
+            field="source",
+        )
+
+
 def version_number(text: str) -> int:
     """The number of a version as clients spell it; -1, which no version has, when too large."""
     try:

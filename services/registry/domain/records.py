@@ -29,8 +29,12 @@ class Model:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Content:
-    """Where a version's files lie; without `digest` nobody has verified what they are."""
+    """Where a version's files lie; without `digest` nobody has verified what they are.
 
+    `source` is the source as it is to be kept, where that is not as it was given.
+    """
+
+    source: str | None = None
     location: str | None = None
     run_id: str | None = None
     logged_model_id: str | None = None

@@ -64,6 +64,11 @@ class Order:
     ascending: bool
 
 
+def is_prompt(tags: Mapping[str, str]) -> bool:
+    """Whether a model or version with these tags is a prompt."""
+    return tags.get(PROMPT_TAG, "false").lower() == "true"
+
+
 def wants_prompts(clauses: Sequence[Clause]) -> bool:
     """Whether the filter asks for prompts; else they are hidden."""
     for clause in clauses:

@@ -24,11 +24,16 @@ class LoggedModelSource:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VersionSource:
-    """`models:/<name>/<version>` or `models:/<name>@<alias>`: another version of ours."""
+    """Another version of ours: by number, by alias, or the newest, in a stage or of all.
+
+    `models:/<name>/<version>`, `models:/<name>@<alias>`, `models:/<name>/<stage>` or
+    `models:/<name>/latest`.
+    """
 
     name: str
     version: int | None = None
     alias: str | None = None
+    stage: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,13 +52,28 @@ class BlobSource:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class LocalSource:
+    """A path on the machine of whoever gave it."""
+
+    path: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ForeignSource:
     """Somewhere we cannot look: the version stays unverified."""
 
     uri: str
 
 
-Source = LoggedModelSource | VersionSource | RunSource | BlobSource | ForeignSource
+Source = LoggedModelSource | VersionSource | RunSource | BlobSource | LocalSource | ForeignSource
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Claims:
+    """What a client says that the source belongs to; None where it says nothing."""
+
+    run_id: str | None = None
+    model_id: str | None = None
 
 
 def parse(uri: str, *, bucket: str) -> Source:
@@ -67,11 +87,12 @@ def parse(uri: str, *, bucket: str) -> Source:
         ) from error
     path = urllib.parse.unquote(parsed.path).strip("/")
     match parsed.scheme:
-        case "models" if not parsed.netloc:
-            return _model(uri, path)
-        case "runs" if not parsed.netloc and "/" in path:
-            run_id, _, inside = path.partition("/")
-            return RunSource(run_id=run_id, path=inside)
+        case "models":
+            return _model(uri, parsed.netloc, path)
+        case "runs":
+            return _run(uri, parsed.netloc, path)
+        case "file" | "" if parsed.scheme or uri.startswith("/"):
+            return LocalSource(path=f"/{path}")
         case "mlflow-artifacts" if not parsed.netloc and path:
             return BlobSource(prefix=f"{_ARTIFACTS}/{path}")
         case "s3" if parsed.netloc == bucket and path:
@@ -80,15 +101,71 @@ def parse(uri: str, *, bucket: str) -> Source:
             return ForeignSource(uri=uri)
 
 
-def _model(uri: str, path: str) -> Source:
+def check_claims(uri: str, source: Source, claims: Claims) -> None:
+    """Raises InvalidInput when a source is not where the client says that it belongs."""
+    match source:
+        case RunSource(run_id=run_id):
+            if claims.model_id:
+                raise unclaimed(uri, "model_id")
+            if claims.run_id != run_id:
+                raise unclaimed(uri, "run_id")
+        case LoggedModelSource(model_id=model_id):
+            if claims.model_id not in {None, "", model_id}:
+                raise unclaimed(uri, "model_id")
+        case _:
+            return
+
+
+def unclaimed(uri: str, claim: str) -> InvalidInput:
+    """The source is not part of the run or model that was named, or none was."""
+    return InvalidInput(
+        f"Invalid model version source: '{uri}'. The {claim} request parameter must "
+        "identify the resource that contains the source.",
+        field="source",
+    )
+
+
+def outside(uri: str, claim: str) -> InvalidInput:
+    """A local path that is not among the artifacts of the run or model that was named."""
+    thing = claim.removesuffix("_id")
+    return InvalidInput(
+        f"Invalid model version source: '{uri}'. To use a local path as a model version "
+        f"source, the {claim} request parameter has to be specified and the local path has to "
+        f"be contained within the artifact directory of the {thing} specified by the {claim}.",
+        field="source",
+    )
+
+
+def _not_ours(uri: str) -> InvalidInput:
+    return InvalidInput(
+        f"Invalid model version source: '{uri}'. Registered model sources must use the "
+        "active model registry.",
+        field="source",
+    )
+
+
+def _run(uri: str, server: str, path: str) -> Source:
+    run_id, _, inside = path.partition("/")
+    if server or not inside:
+        raise unclaimed(uri, "run_id")
+    return RunSource(run_id=run_id, path=inside)
+
+
+def _model(uri: str, server: str, path: str) -> Source:
+    if server or not path:
+        raise _not_ours(uri)
     if _LOGGED_MODEL.match(path):
         return LoggedModelSource(model_id=path)
     name, at, alias = path.partition("@")
     if at and "/" not in name:
         return VersionSource(name=name, alias=alias)
-    name, _, version = path.partition("/")
-    if version.isdigit() and len(version) < 10:
-        return VersionSource(name=name, version=int(version))
+    name, _, suffix = path.partition("/")
+    if suffix.isdigit() and len(suffix) < 10:
+        return VersionSource(name=name, version=int(suffix))
+    if suffix.lower() == "latest":
+        return VersionSource(name=name)
+    if suffix and "/" not in suffix:
+        return VersionSource(name=name, stage=suffix)
     return ForeignSource(uri=uri)
 
 

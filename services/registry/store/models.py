@@ -12,7 +12,7 @@ from headrace.ids import new_id
 from headrace.runtime.db import Connection
 from services.registry.domain.errors import AlreadyExists
 from services.registry.domain.records import Model
-from services.registry.domain.search import PROMPT_TAG
+from services.registry.domain.search import PROMPT_TAG, is_prompt
 
 COLUMNS = """
     m.id, m.project, m.name, m.description, m.last_version, m.created_at, m.updated_at,
@@ -151,11 +151,12 @@ async def set_tag(connection: Connection, *, model: Model, key: str, value: str)
     )
 
 
-async def delete_tag(connection: Connection, *, model: Model, key: str) -> None:
-    """Remove a tag; nothing happens if there is none."""
-    await connection.execute(
-        "delete from model_tag where model_id = $1 and key = $2", model.id, key
+async def delete_tag(connection: Connection, *, model: Model, key: str) -> bool:
+    """Remove a tag; returns whether there was one."""
+    gone = await connection.fetchval(
+        "delete from model_tag where model_id = $1 and key = $2 returning true", model.id, key
     )
+    return bool(gone)
 
 
 async def touch(
@@ -213,4 +214,4 @@ def _taken(existing: Model, tags: Mapping[str, str]) -> AlreadyExists:
 
 
 def _sort_of(tags: Mapping[str, str]) -> str:
-    return "Prompt" if tags.get(PROMPT_TAG, "false").lower() == "true" else "Registered Model"
+    return "Prompt" if is_prompt(tags) else "Registered Model"

@@ -211,11 +211,14 @@ async def set_tag(connection: Connection, *, version: Version, key: str, value: 
     )
 
 
-async def delete_tag(connection: Connection, *, version: Version, key: str) -> None:
-    """Remove a tag; nothing happens if there is none."""
-    await connection.execute(
-        "delete from version_tag where version_id = $1 and key = $2", version.id, key
+async def delete_tag(connection: Connection, *, version: Version, key: str) -> bool:
+    """Remove a tag; returns whether there was one."""
+    gone = await connection.fetchval(
+        "delete from version_tag where version_id = $1 and key = $2 returning true",
+        version.id,
+        key,
     )
+    return bool(gone)
 
 
 def read(row: asyncpg.Record) -> Version:

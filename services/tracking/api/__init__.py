@@ -12,6 +12,7 @@ from services.tracking.api import (
     artifacts,
     bulk,
     datasets,
+    evaluation,
     experiments,
     live,
     logging,
@@ -19,6 +20,7 @@ from services.tracking.api import (
     models,
     openapi,
     runs,
+    scorers,
     server,
     traces,
 )
@@ -51,6 +53,8 @@ def router(resources: Resources[Settings], *, gate: Gate, writer: Writer) -> API
         add(f"{base}/2.0/mlflow", models.ROUTES)
         add(f"{base}/2.0/mlflow", (*bulk.ROUTES, *datasets.ROUTES))
         add(f"{base}/3.0/mlflow", server.ROUTES)
+        add(f"{base}/3.0/mlflow", scorers.ROUTES)
+        add(f"{base}/3.0/mlflow", evaluation.ROUTES)
         add(f"{base}/2.0/mlflow-artifacts", artifacts.PROXY_ROUTES)
         for method, stream in artifacts.STREAMS:
             path = f"{base}/2.0/mlflow-artifacts/artifacts/{{path:path}}"

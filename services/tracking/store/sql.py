@@ -21,6 +21,7 @@ _OPERATORS: Final = {
     "ILIKE": "ilike",
 }
 _OWNERS: Final = {
+    "evaluation_dataset_tag": "dataset_id",
     "experiment_tag": "experiment_id",
     "logged_model_param": "model_id",
     "logged_model_tag": "model_id",

@@ -12,6 +12,8 @@ from deploy.local.front import UPSTREAMS, front_spec
 from deploy.local.ports import Ports, free_block
 from deploy.local.process import SupervisedProcess
 
+_let_go = threading.Event()
+
 
 def _server(name: str, port: int) -> ThreadingHTTPServer:
     class SayName(BaseHTTPRequestHandler):
@@ -19,6 +21,8 @@ def _server(name: str, port: int) -> ThreadingHTTPServer:
             self.send_response(200)
             self.end_headers()
             self.wfile.write(f"{name} {self.path}".encode())
+            if self.path.endswith("/tail"):
+                _let_go.wait(30)
 
         do_POST = do_GET  # noqa: N815 - the name that http.server looks for
 
@@ -60,10 +64,20 @@ def _caddy(directory: Path, ports: Ports) -> SupervisedProcess:
         ("/api/2.0/mlflow/model-versions/search", "registry"),
         ("/ajax-api/2.0/mlflow/registered-models/search", "registry"),
         ("/ajax-api/2.0/mlflow/model-versions/get", "registry"),
+        ("/api/2.0/mlflow/webhooks", "registry"),
+        ("/api/2.0/mlflow/webhooks/1/test", "registry"),
+        ("/ajax-api/2.0/mlflow/webhooks?max_results=2", "registry"),
+        ("/model-versions/get-artifact?name=flights&version=1&path=MLmodel", "registry"),
+        ("/api/registry/v1/webhooks/1/deliveries", "registry"),
         ("/api/2.0/mlflow/runs/create", "tracking"),
+        ("/api/3.0/mlflow/logged-models/search", "tracking"),
+        ("/ajax-api/3.0/mlflow/traces/search", "tracking"),
+        ("/ajax-api/2.0/mlflow-artifacts/artifacts", "tracking"),
+        ("/api/3.0/mlflow/datasets/create", "tracking"),
+        ("/v1/traces", "tracking"),
+        ("/get-artifact?run_id=1&path=a", "tracking"),
         ("/api/2.0/mlflow-artifacts/artifacts/1/model.onnx", "tracking"),
         ("/api/3.0/mlflow/traces", "tracking"),
-        ("/v1/traces", "tracking"),
         ("/ajax-api/2.0/mlflow/experiments/search", "tracking"),
         ("/version", "tracking"),
         ("/health", "tracking"),
@@ -79,3 +93,10 @@ def _caddy(directory: Path, ports: Ports) -> SupervisedProcess:
 )
 def test_a_path_goes_to_its_service_unchanged(front: str, path: str, service: str) -> None:
     assert httpx.get(front + path, timeout=10).text == f"{service} {path}"
+
+
+def test_what_a_tailed_run_sends_arrives_at_once(front: str) -> None:
+    path = "/api/tracking/v1/runs/1/tail"
+    with httpx.stream("GET", front + path, timeout=10) as response:
+        assert next(response.iter_text()) == f"tracking {path}"
+        _let_go.set()

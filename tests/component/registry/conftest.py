@@ -8,12 +8,12 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_network
 from typing import Any, cast
 
 import asyncpg
 import httpx
 import pytest
-import uvicorn
 from fastapi import FastAPI
 from pydantic import SecretStr
 
@@ -26,12 +26,13 @@ from headrace.runtime import db
 from headrace.runtime.blobs import Blobs
 from headrace.runtime.bus import Caller, Event, open_bus
 from headrace.runtime.clock import SystemClock
-from headrace.runtime.service import Resources
+from headrace.runtime.service import Resources, Service
 from headrace.runtime.service.http import application
 from headrace.runtime.telemetry import Metrics, configure_logs
 from services.registry.app import build
 from services.registry.handlers import HANDLERS
 from services.registry.settings import Settings
+from tests.harness.receiver import serving
 
 API = "/api/registry/v1"
 MLFLOW = "/api/2.0/mlflow"
@@ -54,6 +55,7 @@ class Published:
 class Registry:
     """A running registry without its consumers and its relay."""
 
+    service: Service[Settings]
     app: FastAPI
     http: httpx.AsyncClient
     resources: Resources[Settings]
@@ -157,18 +159,20 @@ class Registry:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        server = uvicorn.Server(
-            uvicorn.Config(self.app, port=port, log_config=None, lifespan="off")
-        )
-        running = asyncio.create_task(server.serve())
-        async with asyncio.timeout(10):
-            while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
-                await asyncio.sleep(0.01)
-        try:
+        async with serving(self.app, port=port):
             yield f"http://127.0.0.1:{port}"
+
+    @asynccontextmanager
+    async def working(self) -> AsyncIterator[None]:
+        """The registry with what it does in the background."""
+        assert self.service.background is not None
+        tasks = [asyncio.ensure_future(work()) for work in self.service.background(self.resources)]
+        try:
+            yield
         finally:
-            server.should_exit = True
-            await running
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def arriving(data: Data, *, correlation_id: str | None = None) -> Event[Any]:
@@ -215,6 +219,7 @@ async def shared(backends: Backends) -> AsyncIterator[Resources[Settings]]:
         s3_access_key=backends.s3_access_key,
         s3_secret_key=SecretStr(backends.s3_secret_key),
         tracking_url="http://127.0.0.1:9",
+        webhook_networks=(ip_network("127.0.0.0/8"),),
     )
     log = configure_logs(service="registry", level="warning")
     metrics = Metrics()
@@ -252,11 +257,12 @@ async def shared(backends: Backends) -> AsyncIterator[Resources[Settings]]:
 @pytest.fixture
 async def registry(shared: Resources[Settings]) -> AsyncIterator[Registry]:
     settings = shared.settings.model_copy(update={"project": f"project-{new_id()}"})
-    resources = replace(shared, settings=settings)
-    app = application(cast("Any", build(settings)), cast("Any", resources), tails=[])
+    resources = replace(shared, settings=settings, metrics=Metrics())
+    service = build(settings)
+    app = application(cast("Any", service), cast("Any", resources), tails=[])
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://registry") as http:
-        yield Registry(app=app, http=http, resources=resources)
+        yield Registry(service=service, app=app, http=http, resources=resources)
 
 
 def _published(row: asyncpg.Record) -> Published:

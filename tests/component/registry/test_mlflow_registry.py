@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 
+import httpx
 import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException, RestException
@@ -139,17 +140,91 @@ async def test_unresolvable_sources_are_taken_as_unverified(
         sources = [
             "s3://elsewhere/model",
             "mlflow-artifacts:/9/nothing",
-            "models:/other/4",
             "dummy",
         ]
         made = [client.create_model_version("flights", one) for one in sources]
-        assert [version.status for version in made] == ["READY"] * 4
+        assert [version.status for version in made] == ["READY"] * 3
         return [client.get_model_version_download_uri("flights", v.version) for v in made]
 
     places = await asyncio.to_thread(register)
     assert places[0] == "s3://elsewhere/model"
     found = await registry.call("GET", f"{API}/models/flights/versions")
     assert {version["content"] for version in found["versions"]} == {"unverified"}
+
+
+async def test_a_version_may_come_from_another_by_number_alias_stage_or_as_the_latest(
+    client: MlflowClient, registry: Registry
+) -> None:
+    where = await source(registry)
+
+    def copy() -> None:
+        client.create_registered_model("flights")
+        for _ in range(2):
+            client.create_model_version("flights", where)
+        client.set_registered_model_alias("flights", "shadow", "1")
+        client.transition_model_version_stage("flights", "1", "Staging")
+        client.create_registered_model("copies")
+        named = ("flights/1", "flights@shadow", "flights/staging", "flights/latest")
+        made = [client.create_model_version("copies", f"models:/{name}") for name in named]
+        assert [version.source for version in made] == [
+            f"models:/flights/{number}" for number in (1, 1, 1, 2)
+        ]
+        assert client.get_model_version_download_uri("copies", "4") == where
+
+    await asyncio.to_thread(copy)
+
+
+async def test_sources_that_do_not_hold_what_the_client_says_are_refused(
+    client: MlflowClient, registry: Registry
+) -> None:
+    await registry.model("flights")
+    await registry.version("flights")
+    tags = [{"key": "mlflow.prompt.is_prompt", "value": "true"}]
+    path = "/api/2.0/mlflow/registered-models/create"
+    await registry.call("POST", path, {"name": "greeting", "tags": tags})
+    expected = [
+        ("runs:/abc/model", None, "INVALID_PARAMETER_VALUE", "The run_id request parameter must"),
+        ("runs:/abc/model", "x", "INVALID_PARAMETER_VALUE", "The run_id request parameter must"),
+        ("models://elsewhere/flights/1", None, "INVALID_PARAMETER_VALUE", "active model registry"),
+        ("models:/flights/1", "x", "INVALID_PARAMETER_VALUE", "must match the referenced"),
+        ("models:/greeting/1", None, "INVALID_PARAMETER_VALUE", "Prompt versions cannot be used"),
+        ("models:/other/4", None, "RESOURCE_DOES_NOT_EXIST", "Model with name=other not found"),
+        ("models:/flights/4", None, "RESOURCE_DOES_NOT_EXIST", "(name=flights, version=4)"),
+    ]
+    for uri, run_id, code, words in expected:
+
+        def create(uri: str = uri, run_id: str | None = run_id) -> object:
+            return client.create_model_version("flights", uri, run_id=run_id)
+
+        error = await refused(create)
+        assert (error.error_code, words in str(error)) == (code, True), error
+
+
+async def test_a_file_of_a_version_is_downloaded_as_it_was_registered(
+    client: MlflowClient, registry: Registry
+) -> None:
+    where = await source(registry)
+
+    def register() -> None:
+        client.create_registered_model("flights")
+        client.create_model_version("flights", where)
+
+    await asyncio.to_thread(register)
+    key = where.removeprefix("mlflow-artifacts:/")
+    await registry.blobs.put(f"artifacts/{key}/data/extra.bin", b"overwritten")
+
+    async def fetch(path: str) -> httpx.Response:
+        query = {"name": "flights", "version": "1", "path": path}
+        return await registry.http.get("/model-versions/get-artifact", params=query)
+
+    found = await fetch("data/extra.bin")
+    assert (found.status_code, found.content) == (200, b"weights")
+    assert found.headers["content-disposition"] == "attachment; filename*=UTF-8''extra.bin"
+    assert found.headers["x-content-type-options"] == "nosniff"
+    assert (await fetch("data")).status_code == 404
+    for unsafe in ("../x", "/etc/passwd", "data/%2e%2e/%2e%2e/x", "a#b"):
+        answer = await fetch(unsafe)
+        assert (answer.status_code, answer.json()["message"]) == (400, "Invalid path")
 
 
 async def test_free_aliases_move_freely(client: MlflowClient, registry: Registry) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -12,6 +13,7 @@ from headrace.runtime.db import Connection
 from services.registry.store import (
     aliases,
     datasets,
+    deliveries,
     lineage,
     models,
     promotions,
@@ -19,6 +21,8 @@ from services.registry.store import (
 )
 from tests.component.registry.conftest import Registry
 
+_NOW = datetime(2026, 1, 1, tzinfo=UTC)
+_DAY = timedelta(days=1)
 Read = Callable[[Connection, str], Awaitable[object]]
 
 
@@ -47,7 +51,19 @@ async def _lineage_reads(connection: Connection, project: str) -> None:
     await lineage.behind(connection, project=project, version_id=str(uuid.uuid4()))
 
 
-@pytest.mark.parametrize("read", [_model_reads, _version_reads, _dataset_reads, _lineage_reads])
+async def _webhook_sends(connection: Connection, project: str) -> None:
+    await deliveries.add(
+        connection, project=project, event="prompt.created", body="{}", now=_NOW, give_up_after=_DAY
+    )
+    lease = deliveries.Lease(id=str(uuid.uuid4()), webhook_id=str(uuid.uuid4()))
+    await deliveries.claim(connection, project=project, limit=1, lease_for=_DAY)
+    await deliveries.first_waiting(connection, lease=lease, lease_for=_DAY)
+    await deliveries.tidy(connection, project=project, before=_NOW, limit=10)
+
+
+@pytest.mark.parametrize(
+    "read", [_model_reads, _version_reads, _dataset_reads, _lineage_reads, _webhook_sends]
+)
 async def test_a_hot_read_scans_no_table(registry: Registry, read: Read) -> None:
     await registry.model("flights")
     await registry.version("flights")
@@ -59,7 +75,9 @@ async def test_a_hot_read_scans_no_table(registry: Registry, read: Read) -> None
             await read(connection, registry.project)
             await asyncio.sleep(0)  # loggers are called by the loop
         selects = [
-            (sql, args) for sql, args in asked if "select" in sql[:20].lower() or "with" in sql
+            (sql, args)
+            for sql, args in asked
+            if sql.startswith(("select", "update", "insert", "delete")) or "with" in sql
         ]
         assert selects
         for sql, args in selects:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -28,9 +28,11 @@ from headrace.events import LabelledDataWritten, Segment, topics
 from headrace.ids import new_id
 from headrace.runtime.bus import Event, Tail
 from tests.harness.bus import skip_history, until
+from tests.harness.receiver import Receiver, accept, free_port
 
 ROOT = Path(__file__).parents[3]
 API = "/api/registry/v1"
+MLFLOW = "/api/2.0/mlflow"
 NOWHERE = "http://127.0.0.1:9"
 MORNING = datetime(2013, 2, 1, 6, tzinfo=UTC)
 
@@ -165,6 +167,48 @@ async def test_labelled_data_become_versions_exactly_once_though_the_registry_is
     assert {event.correlation_id for event in seen} == {correlation}
 
 
+async def test_a_webhook_is_told_though_the_registry_is_killed_before_and_while_it_tells(
+    backend: Backend,
+) -> None:
+    port, receiver = free_port(), Receiver(port=free_port(), answer=lambda _: None)
+    knobs = {
+        "TRACKING_URL": NOWHERE,
+        "WEBHOOK_NETWORKS": "127.0.0.0/8",
+        "WEBHOOK_SECONDS": "2",
+    }
+    await skip_history(
+        database=backend.database, kafka=backend.database.backends.kafka, service="registry"
+    )
+    async with receiver.running(), httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as http:
+        async with backend.running("registry", port, **knobs) as pid:
+            await _hook(http, receiver.url)
+            for place in range(20):
+                await _create(http, f"model-{place}")
+            await until(lambda: bool(receiver.messages), what="the first message to arrive")
+            os.kill(pid, signal.SIGKILL)
+        in_hand = receiver.messages[0].id
+        receiver.answer = accept
+        async with backend.running("registry", port, **knobs):
+            await until(lambda: len(receiver.messages) >= 21, seconds=60, what="every message")
+    again = receiver.messages[1:]
+    assert [message.data["name"] for message in again] == [f"model-{i}" for i in range(20)]
+    assert again[0].id == in_hand
+    assert len({message.id for message in again}) == 20
+
+
+async def _hook(http: httpx.AsyncClient, url: str) -> None:
+    event = {"entity": "REGISTERED_MODEL", "action": "CREATED"}
+    made = await http.post(
+        f"{MLFLOW}/webhooks", json={"name": "hook", "url": url, "events": [event]}
+    )
+    assert made.status_code == 200, made.text
+
+
+async def _create(http: httpx.AsyncClient, name: str) -> None:
+    made = await http.post(f"{MLFLOW}/registered-models/create", json={"name": name})
+    assert made.status_code == 200, made.text
+
+
 def written(dataset: str, place: int) -> LabelledDataWritten:
     begin = MORNING + timedelta(days=place)
     segment = Segment(
@@ -197,6 +241,10 @@ def _log_and_register(model: LogisticRegression, tracking_url: str, registry_url
     client = MlflowClient(tracking_uri=tracking_url, registry_uri=registry_url)
     client.create_model_version("flights", f"runs:/{run_id}/model", run_id=run_id)
     assert logged.model_id
+    prompt = mlflow.genai.register_prompt(name="delay", template="Is {{flight}} late?")
+    client.link_prompt_version_to_run(run_id, prompt)
+    linked = json.loads(client.get_run(run_id).data.tags["mlflow.linkedPrompts"])
+    assert linked == [{"name": "delay", "version": "1"}]
     return run_id
 
 
@@ -219,9 +267,3 @@ async def _ready(port: int) -> bool:
             return (await http.get(f"http://127.0.0.1:{port}/readyz")).status_code == 200
     except httpx.HTTPError:
         return False
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any, Final
 
 import orjson
@@ -10,12 +11,16 @@ from starlette.requests import Request
 
 from headrace.errors import InvalidInput
 
+_CAPITAL: Final = re.compile(r"(?<!^)([A-Z])")
 _MAX_BODY: Final = 8 * 1024 * 1024
 _HINT: Final = " See the API docs for more information about request parameters."
 
 
 class Arguments:
-    """The fields of one request. Every reader raises InvalidInput in MLflow's words."""
+    """The fields of one request. Every reader raises InvalidInput in MLflow's words.
+
+    Names may have come in lowerCamelCase as well, as protobuf's JSON allows.
+    """
 
     def __init__(self, fields: dict[str, Any]) -> None:
         self._fields = fields
@@ -25,7 +30,10 @@ class Arguments:
         if request.method == "GET":
             query = request.query_params
             return cls({key: query.getlist(key) for key in query})
-        return cls(_fields(await _body(request)))
+        body = await _body(request)
+        if request.method == "POST":
+            _check_content_type(request.headers.get("content-type"))
+        return cls(_snake_case(_fields(body)))
 
     def has(self, name: str) -> bool:
         return self._fields.get(name) is not None
@@ -70,6 +78,8 @@ class Arguments:
         value = self._single(name)
         if value is None:
             return False
+        if isinstance(value, str) and value.lower() in {"true", "false"}:
+            return value.lower() == "true"
         if not isinstance(value, bool):
             raise _wrong(name, value)
         return value
@@ -82,6 +92,24 @@ class Arguments:
         if not isinstance(value, list) or not all(_is_text(item) for item in value):
             raise _wrong(name, value)
         return value
+
+    def object(self, name: str) -> Arguments | None:
+        """A JSON object, None when absent."""
+        value = self._fields.get(name)
+        if value is None:
+            return None
+        if not isinstance(value, dict):
+            raise _wrong(name, value)
+        return Arguments(_snake_case(value))
+
+    def objects(self, name: str) -> list[Arguments]:
+        """A list of JSON objects, empty when absent."""
+        value = self._fields.get(name)
+        if value is None:
+            return []
+        if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+            raise _wrong(name, value)
+        return [Arguments(_snake_case(item)) for item in value]
 
     def tags(self) -> dict[str, str]:
         """`tags` as a mapping; a key that stands twice keeps its last value."""
@@ -126,6 +154,31 @@ def _fields(raw: bytes) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise InvalidInput("The request body is not a JSON object.", field="body")
     return document
+
+
+def _check_content_type(content_type: str | None) -> None:
+    if (content_type or "").split(";")[0].strip().lower() != "application/json":
+        reason = (
+            "Content-Type must be one of ['application/json']."
+            if content_type
+            else "Content-Type header is missing."
+        )
+        raise InvalidInput(f"Bad Request. {reason}", field="Content-Type")
+
+
+def _snake_case(document: dict[str, Any]) -> dict[str, Any]:
+    if all(name.islower() for name in document):
+        return document
+    members: dict[str, Any] = {}
+    for name, value in document.items():
+        snake = _CAPITAL.sub(r"_\1", name).lower()
+        if snake in members:
+            raise InvalidInput(
+                f"Request specifies both '{snake}' and its other spelling; provide only one.",
+                field=snake,
+            )
+        members[snake] = value
+    return members
 
 
 def _is_text(value: object) -> bool:

@@ -28,7 +28,8 @@ _CODES: Final[tuple[tuple[type[HeadraceError], int, str], ...]] = (
     (AlreadyExists, 400, "RESOURCE_ALREADY_EXISTS"),
     (Conflict, 409, "RESOURCE_CONFLICT"),
     (Refused, 403, "PERMISSION_DENIED"),
-    (Transient, 503, "TEMPORARILY_UNAVAILABLE"),
+    # Not 503: clients send a creation again on 429 only.
+    (Transient, 429, "REQUEST_LIMIT_EXCEEDED"),
 )
 
 
@@ -51,7 +52,7 @@ def error_response(error: HeadraceError) -> Response:
     """Status and code by the kind of error; INTERNAL_ERROR for a kind that MLflow lacks."""
     for kind, status, code in _CODES:
         if isinstance(error, kind):
-            headers = {"Retry-After": "1"} if status == 503 else {}
+            headers = {"Retry-After": "1"} if status == 429 else {}
             return JSONResponse(
                 {"error_code": code, "message": str(error)}, status_code=status, headers=headers
             )

@@ -9,13 +9,15 @@ from starlette.requests import Request
 
 from headrace.errors import InvalidInput
 from headrace.runtime.db import Connection
+from services.registry.api.announcing import announce
 from services.registry.api.context import Context
 from services.registry.api.mlflow.arguments import Arguments
 from services.registry.api.mlflow.documents import version_document
 from services.registry.api.mlflow.errors import CLIENT, MlflowRoute
 from services.registry.api.versions import create_version, delete_version
-from services.registry.domain import filters, names, search
-from services.registry.domain.records import Content, NewVersion, Version
+from services.registry.domain import announcements, filters, names, search
+from services.registry.domain.records import Content, Model, NewVersion, Version
+from services.registry.domain.sources import Claims
 from services.registry.store import models, versions
 from services.registry.store import search as searching
 
@@ -41,10 +43,10 @@ def _add_create(routes: APIRouter, context: Context) -> None:
         names.check_tags(tags)
         async with context.reading() as connection:
             await models.get(connection, project=context.project, name=name)
-        found = await context.sources.resolve(source)
+        found = await _found(context, source, given, tags)
         new = NewVersion(
             model=name,
-            source=source,
+            source=found.source or source,
             content=Content(
                 location=found.location,
                 run_id=given.text("run_id") or found.run_id,
@@ -59,6 +61,17 @@ def _add_create(routes: APIRouter, context: Context) -> None:
         async with context.writing(request) as tx:
             version = await create_version(tx, project=context.project, new=new, now=context.now())
         return {"model_version": version_document(version, with_aliases=True)}
+
+
+async def _found(context: Context, source: str, given: Arguments, tags: dict[str, str]) -> Content:
+    if search.is_prompt(tags):
+        names.check_prompt_source(source)
+        return Content(location=source)
+    claims = Claims(
+        run_id=given.text("run_id") if given.has("run_id") else None,
+        model_id=given.text("model_id") if given.has("model_id") else None,
+    )
+    return await context.sources.resolve(source, claims)
 
 
 def _add_changes(routes: APIRouter, context: Context) -> None:
@@ -146,8 +159,10 @@ def _add_tags(routes: APIRouter, context: Context) -> None:
         key, value = given.required("key"), given.text("value")
         names.check_tags({key: value})
         async with context.writing(request) as tx:
-            version = await _lock(context, tx.connection, given)
+            version, model = await _lock_both(context, tx.connection, given)
             await versions.set_tag(tx.connection, version=version, key=key, value=value)
+            told = announcements.version_tag_set(model, version.version, key, value)
+            await announce(tx, told, project=context.project, now=context.now())
         return {}
 
     @routes.delete("/delete-tag")
@@ -156,8 +171,10 @@ def _add_tags(routes: APIRouter, context: Context) -> None:
         key = given.required("key")
         names.check_tag_key(key)
         async with context.writing(request) as tx:
-            version = await _lock(context, tx.connection, given)
-            await versions.delete_tag(tx.connection, version=version, key=key)
+            version, model = await _lock_both(context, tx.connection, given)
+            if await versions.delete_tag(tx.connection, version=version, key=key):
+                told = announcements.version_tag_deleted(model, version.version, key)
+                await announce(tx, told, project=context.project, now=context.now())
         return {}
 
 
@@ -169,9 +186,16 @@ async def _get(context: Context, connection: Connection, given: Arguments) -> Ve
 
 async def _lock(context: Context, connection: Connection, given: Arguments) -> Version:
     """The version, with its model locked. An unknown model is reported as MLflow does."""
+    version, _ = await _lock_both(context, connection, given)
+    return version
+
+
+async def _lock_both(
+    context: Context, connection: Connection, given: Arguments
+) -> tuple[Version, Model]:
     version = await _get(context, connection, given)
-    await models.lock(connection, project=context.project, name=version.model)
-    return await _get(context, connection, given)
+    model = await models.lock(connection, project=context.project, name=version.model)
+    return await _get(context, connection, given), model
 
 
 async def _document(context: Context, connection: Connection, version: Version) -> dict[str, Any]:

@@ -8,15 +8,18 @@ from fastapi import APIRouter
 from starlette.requests import Request
 
 from headrace.errors import InvalidInput, NotFound
+from headrace.runtime.bus import Tx
 from headrace.runtime.db import Connection
 from services.registry.api import alias_states, champions
 from services.registry.api import aliases as alias_calls
+from services.registry.api.announcing import announce
 from services.registry.api.context import Context
 from services.registry.api.mlflow.arguments import Arguments
 from services.registry.api.mlflow.documents import model_document, version_document
 from services.registry.api.mlflow.errors import CLIENT, MlflowRoute
-from services.registry.domain import filters, names, search
+from services.registry.domain import announcements, filters, names, search
 from services.registry.domain.records import Model, Version
+from services.registry.domain.webhooks import Announcement
 from services.registry.store import aliases, models, versions
 from services.registry.store import search as searching
 
@@ -48,6 +51,7 @@ def _add_models(routes: APIRouter, context: Context) -> None:
                 tags=tags,
                 now=context.now(),
             )
+            await _announce(context, tx, announcements.model_created(model))
         return {"registered_model": model_document(model, [])}
 
     @routes.post("/rename")
@@ -146,6 +150,7 @@ def _add_tags(routes: APIRouter, context: Context) -> None:
         async with context.writing(request) as tx:
             model = await _lock(context, tx.connection, given)
             await models.set_tag(tx.connection, model=model, key=key, value=value)
+            await _announce(context, tx, announcements.model_tag_set(model, key, value))
         return {}
 
     @routes.delete("/delete-tag")
@@ -155,7 +160,8 @@ def _add_tags(routes: APIRouter, context: Context) -> None:
         names.check_tag_key(key)
         async with context.writing(request) as tx:
             model = await _lock(context, tx.connection, given)
-            await models.delete_tag(tx.connection, model=model, key=key)
+            if await models.delete_tag(tx.connection, model=model, key=key):
+                await _announce(context, tx, announcements.model_tag_deleted(model, key))
         return {}
 
 
@@ -203,6 +209,10 @@ def _add_aliases(routes: APIRouter, context: Context) -> None:
             model = await models.get(connection, project=context.project, name=name)
             version = await _holder(context, connection, model, alias)
         return {"model_version": version_document(version, with_aliases=True)}
+
+
+async def _announce(context: Context, tx: Tx, announcement: Announcement | None) -> None:
+    await announce(tx, announcement, project=context.project, now=context.now())
 
 
 async def _holder(context: Context, connection: Connection, model: Model, alias: str) -> Version:

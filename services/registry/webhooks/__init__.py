@@ -1,0 +1,1 @@
+"""Sending webhooks: what is written down with a change leaves from here."""
