@@ -24,6 +24,10 @@ def router(resources: Resources[Settings]) -> APIRouter:
         for method, path, function in table:
             routes.add_route(prefix + path, endpoint(function, resources, gate), methods=[method])
 
+    def add_streams(prefix: str, table: artifacts.StreamTable) -> None:
+        for method, path, stream in table:
+            routes.add_route(prefix + path, stream(resources, gate), methods=[method])
+
     for base in BASES:
         for table in (logging.ROUTES, runs.ROUTES, metrics.ROUTES, artifacts.RUN_ROUTES):
             add(f"{base}/2.0/mlflow", table)
@@ -31,11 +35,11 @@ def router(resources: Resources[Settings]) -> APIRouter:
         add(f"{base}/2.0/mlflow", models.ROUTES)
         add(f"{base}/3.0/mlflow", server.ROUTES)
         add(f"{base}/2.0/mlflow-artifacts", artifacts.PROXY_ROUTES)
-        for method, stream in artifacts.STREAMS:
-            path = f"{base}/2.0/mlflow-artifacts/artifacts/{{path:path}}"
-            routes.add_route(path, stream(resources, gate), methods=[method])
+        add_streams(f"{base}/2.0/mlflow", artifacts.RUN_STREAMS)
+        add_streams(f"{base}/2.0/mlflow-artifacts", artifacts.PROXY_STREAMS)
         for unknown in ("2.0/mlflow", "3.0/mlflow", "2.0/mlflow-artifacts"):
             routes.add_route(f"{base}/{unknown}/{{rest:path}}", server.not_found, methods=_ANY)
+    add_streams("", artifacts.PAGE_STREAMS)
     routes.add_route("/version", server.version, methods=["GET"])
     routes.add_route("/health", server.health, methods=["GET"])
     return routes

@@ -17,15 +17,19 @@ MLFLOW_VERSION: Final = f"3.17.2+headrace.{__version__}"
 
 
 async def server_info(call: Call) -> Document:
-    _ = call
+    """What clients ask once a minute: above all by which way artifacts go."""
+    settings = call.resources.settings
+    direct = settings.direct_transfer
     return {
         "store_type": "SqlStore",
         "workspaces_enabled": False,
         "trace_archival_enabled": False,
-        "multipart_uploads_enabled": False,
-        "multipart_downloads_enabled": False,
-        "presigned_upload_run_id_supported": False,
-        "presigned_upload_model_id_supported": False,
+        "multipart_uploads_enabled": direct,
+        "multipart_downloads_enabled": direct,
+        "artifacts_presigned_only": settings.artifact_transfer == "direct-only",
+        "presigned_upload_run_id_supported": direct,
+        "presigned_upload_model_id_supported": direct,
+        "model_artifact_presigned_downloads_supported": direct,
         "artifact_serving_enabled": True,
         "features_enabled": {"gateway": False},
     }
