@@ -12,7 +12,7 @@ import httpx
 import mlflow
 import numpy as np
 import pytest
-from matplotlib import pyplot
+from matplotlib import pyplot as plt
 from mlflow import MlflowClient
 from PIL import Image
 
@@ -121,7 +121,7 @@ def test_a_file_that_is_not_there_is_not_found(http: httpx.Client) -> None:
 def test_figures_images_and_tables_come_back_as_they_went(
     client: MlflowClient, experiment: str, tmp_path: Path
 ) -> None:
-    figure, axes = pyplot.subplots()
+    figure, axes = plt.subplots()
     axes.plot([1, 2, 3])
     pixels = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
     table = {"question": ["a", "b"], "score": [0.5, 1.5]}
@@ -131,8 +131,8 @@ def test_figures_images_and_tables_come_back_as_they_went(
         mlflow.log_image(pixels, key="shown", step=1)
         mlflow.log_table(table, "table.json")
         mlflow.log_table({"question": ["c"], "score": [2.5]}, "table.json")
-    pyplot.close(figure)
-    loaded = mlflow.load_table("table.json", run_ids=[run.info.run_id])
+    plt.close(figure)
+    loaded = client.load_table(experiment, "table.json", run_ids=[run.info.run_id])
     assert loaded["question"].tolist() == ["a", "b", "c"]
     assert loaded["score"].tolist() == [0.5, 1.5, 2.5]
     names = [one.path for one in client.list_artifacts(run.info.run_id)]

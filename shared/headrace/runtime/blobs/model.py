@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -82,3 +82,12 @@ def etag_of_parts(parts: Sequence[PartRef]) -> str:
     except ValueError:
         return ""
     return f"{hashlib.md5(digests, usedforsecurity=False).hexdigest()}-{len(parts)}"
+
+
+def directories_of(keys: Iterable[str], *, under: str) -> list[str]:
+    """The directories that keys lie in, `under` and below it, the deepest first; with a slash."""
+    found = {under}
+    for key in keys:
+        parts = key.removeprefix(under).split("/")[:-1]
+        found |= {under + "/".join(parts[:depth]) + "/" for depth in range(1, len(parts) + 1)}
+    return sorted(found, key=lambda directory: (-directory.count("/"), directory))

@@ -22,6 +22,7 @@ from headrace.runtime.blobs.model import (
     OpenBlob,
     PartRef,
     digest_of,
+    directories_of,
     etag_of_parts,
 )
 from headrace.runtime.blobs.signing import REGION
@@ -214,15 +215,13 @@ class Blobs:
         while True:
             with translated(self.uri(prefix)):
                 page = await self._client.list_objects_v2(Bucket=self.bucket, Prefix=prefix)
-                doomed = [{"Key": entry["Key"]} for entry in page.get("Contents", [])]
-                if not doomed:
-                    return removed
-                answer = await self._client.delete_objects(
-                    Bucket=self.bucket, Delete={"Objects": doomed, "Quiet": True}
-                )
-            if refused := answer.get("Errors"):
-                raise Transient(f"{len(refused)} blobs under {self.uri(prefix)} were not deleted")
-            removed += len(doomed)
+            keys = [entry["Key"] for entry in page.get("Contents", [])]
+            if not keys:
+                return removed
+            await self._delete_all(keys, under=prefix)
+            # SeaweedFS goes on listing a directory for a while after its last file.
+            await self._delete_all(directories_of(keys, under=prefix), under=prefix)
+            removed += len(keys)
 
     async def begin_upload(self, key: str) -> str:
         """Open an upload in parts that others send; returns its id."""
@@ -257,6 +256,13 @@ class Blobs:
 
     def _at(self, key: str) -> dict[str, str]:
         return {"Bucket": self.bucket, "Key": key}
+
+    async def _delete_all(self, keys: Sequence[str], *, under: str) -> None:
+        doomed = {"Objects": [{"Key": key} for key in keys], "Quiet": True}
+        with translated(self.uri(under)):
+            answer = await self._client.delete_objects(Bucket=self.bucket, Delete=doomed)
+        if refused := answer.get("Errors"):
+            raise Transient(f"{len(refused)} blobs under {self.uri(under)} were not deleted")
 
     async def _open(self, key: str, **asked: str) -> dict[str, Any]:
         with translated(self.uri(key)):
