@@ -216,21 +216,24 @@ def test_what_cannot_be_signed_is_refused(
     assert message in answer.json()["message"]
 
 
-def test_clients_are_told_by_which_way_artifacts_go(
-    own_tracking: TrackingProcess, backends: Backends
+def test_clients_are_told_to_go_straight_to_s3_where_both_are_on_loopback(
+    http: httpx.Client,
 ) -> None:
-    info = f"{own_tracking.url}/api/3.0/mlflow/server-info"
-    told = httpx.get(info).json()
-    assert told["multipart_uploads_enabled"] is True, "both listen on loopback"
+    told = http.get("/api/3.0/mlflow/server-info").json()
+    assert told["multipart_uploads_enabled"] is True
     assert told["multipart_downloads_enabled"] is True
     assert told["artifacts_presigned_only"] is False
-    own_tracking.stop()
-    own_tracking.environment["HEADRACE_TRACKING_ARTIFACT_TRANSFER"] = "direct-only"
+
+
+def test_urls_are_signed_for_the_host_that_clients_reach(
+    idle_tracking: TrackingProcess, backends: Backends
+) -> None:
     public = backends.s3_endpoint.replace("127.0.0.1", "localhost")
-    own_tracking.environment["HEADRACE_TRACKING_S3_PUBLIC_ENDPOINT"] = public
-    own_tracking.start()
-    assert httpx.get(info).json()["artifacts_presigned_only"] is True
-    with httpx.Client(base_url=own_tracking.url) as http:
+    idle_tracking.environment["HEADRACE_TRACKING_ARTIFACT_TRANSFER"] = "direct-only"
+    idle_tracking.environment["HEADRACE_TRACKING_S3_PUBLIC_ENDPOINT"] = public
+    idle_tracking.start()
+    with httpx.Client(base_url=idle_tracking.url) as http:
+        assert http.get("/api/3.0/mlflow/server-info").json()["artifacts_presigned_only"] is True
         upload_id, urls = begun(http, "d", "x", 1)
         assert urlsplit(urls[0]).hostname == "localhost"
         etag = httpx.put(urls[0], content=b"signed for it").headers["etag"]
@@ -238,15 +241,14 @@ def test_clients_are_told_by_which_way_artifacts_go(
 
 
 def test_clients_that_ask_for_parts_in_vain_fall_back_to_one_piece(
-    own_tracking: TrackingProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    idle_tracking: TrackingProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    own_tracking.stop()
-    own_tracking.environment["HEADRACE_TRACKING_ARTIFACT_TRANSFER"] = "proxy"
-    own_tracking.start()
+    idle_tracking.environment["HEADRACE_TRACKING_ARTIFACT_TRANSFER"] = "proxy"
+    idle_tracking.start()
     monkeypatch.setenv("MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD", "true")
     monkeypatch.setenv("MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD", "true")
     monkeypatch.setenv("MLFLOW_MULTIPART_UPLOAD_MINIMUM_FILE_SIZE", str(PART))
-    mlflow.set_tracking_uri(own_tracking.url)
+    mlflow.set_tracking_uri(idle_tracking.url)
     big = tmp_path / "big.bin"
     big.write_bytes(b"0123456789abcdef" * 400_000)
     with mlflow.start_run(experiment_id="0") as run:
