@@ -80,6 +80,10 @@ bench-drift: $(READY) ## Count the shipped drift detectors' alarms on drift-free
 bench-bus: $(READY) ## Measure the bus beside FastStream's defaults, durable writes on
 	@$(PY) -m tests.bench.bus
 
+.PHONY: bench-tracking
+bench-tracking: $(READY) ## Measure tracking beside MLflow's own server, durable writes on
+	@$(PY) -m tests.bench.tracking
+
 .PHONY: proto
 proto: $(READY) ## Generate the protobuf stubs from proto/
 	@$(PY) proto/generate.py

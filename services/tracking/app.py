@@ -2,24 +2,79 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+from fastapi import APIRouter
+
 from headrace.events import RunReported
 from headrace.runtime.bus import Subscription
-from headrace.runtime.service import Resources, Service
+from headrace.runtime.service import FastRoutes, Resources, Service
 from services.tracking import api, handlers
+from services.tracking.api import fast
+from services.tracking.api.call import Gate
 from services.tracking.settings import Settings
+from services.tracking.store.folder import Folder
+from services.tracking.store.writer import Writer
 
 
 def build(settings: Settings) -> Service[Settings]:
     """Tracking: MLflow's REST API in front of PostgreSQL and S3, and intake from Kafka."""
+    tracking = Tracking()
     return Service(
         name="tracking",
         settings=settings,
         # `/version` is MLflow's own: clients read the version of its API there.
         version_path="/api/tracking/v1/version",
         migrations="services.tracking.migrations",
-        routes=lambda resources: [api.router(resources)],
+        routes=lambda resources: [_router(resources, tracking.parts(resources))],
+        fast_routes=lambda resources: _fast_routes(resources, tracking.parts(resources)),
         subscriptions=_subscriptions,
+        background=lambda resources: [tracking.parts(resources).folder.run],
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """What the process is made of."""
+
+    gate: Gate
+    writer: Writer
+    folder: Folder
+
+
+class Tracking:
+    """Makes the parts once, when the resources are there."""
+
+    def __init__(self) -> None:
+        self._parts: Parts | None = None
+
+    def parts(self, resources: Resources[Settings]) -> Parts:
+        """The parts of this process."""
+        if self._parts is None:
+            self._parts = _wire(resources)
+        return self._parts
+
+
+def _wire(resources: Resources[Settings]) -> Parts:
+    settings = resources.settings
+    writer = Writer(pool=resources.pool, project=settings.project)
+    folder = Folder(
+        bus=resources.bus,
+        project=settings.project,
+        appended=writer.appended,
+        recent=writer.recent.columns,
+        log=resources.log,
+    )
+    gate = Gate(settings.max_in_flight, most_bytes=settings.max_bytes_in_flight)
+    return Parts(gate=gate, writer=writer, folder=folder)
+
+
+def _router(resources: Resources[Settings], parts: Parts) -> APIRouter:
+    return api.router(resources, gate=parts.gate, writer=parts.writer)
+
+
+def _fast_routes(resources: Resources[Settings], parts: Parts) -> FastRoutes:
+    return fast.routes(gate=parts.gate, writer=parts.writer, log=resources.log)
 
 
 def _subscriptions(resources: Resources[Settings]) -> list[Subscription]:

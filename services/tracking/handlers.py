@@ -9,9 +9,10 @@ import asyncpg
 
 from headrace.errors import Conflict, InvalidInput
 from headrace.events import RunReported
-from headrace.runtime.bus import Event, Tx
+from headrace.runtime.bus import Caller, Event, Tx
 from headrace.runtime.clock import Clock
 from services.tracking.domain.entities import RunInfo
+from services.tracking.domain.entries import NewRun
 from services.tracking.domain.intake import batch_of, check_report
 from services.tracking.domain.naming import name_for
 from services.tracking.store import experiments, runs, writes
@@ -53,12 +54,12 @@ async def _run_of(event: Event[RunReported], tx: Tx, *, project: str, clock: Clo
         tx.connection, project=project, name=report.experiment, now_ms=clock.now_ms()
     )
     started = report.start_time
-    new = writes.NewRun(
+    new = NewRun(
         run_id=report.run_id,
         experiment=home,
         name=report.run_name or name_for(report.run_id),
         start_time=int(event.time.timestamp() * 1000) if started is None else started,
-        tags={},
+        chain=writes.chain_of(Caller.by(event)),
     )
     return await writes.start_run(tx, new, project=project)
 

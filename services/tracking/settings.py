@@ -12,10 +12,15 @@ from headrace.runtime.settings import LOOPBACK, ServiceSettings
 
 
 class Settings(ServiceSettings, env_prefix="HEADRACE_TRACKING_"):
-    """What every service has, a bound on what is taken in at once, and the way of artifacts."""
+    """What every service has, bounds on what is taken in at once, and the way of artifacts."""
 
     max_in_flight: int = Field(
         default=256, ge=1, description="Calls handled at once; above it 429 with Retry-After"
+    )
+    max_bytes_in_flight: int = Field(
+        default=64 * 1024 * 1024,
+        ge=1024 * 1024,
+        description="Bytes of the bodies handled at once; above it 429 with Retry-After",
     )
     artifact_transfer: Literal["auto", "proxy", "direct", "direct-only"] = Field(
         default="auto",

@@ -10,19 +10,20 @@ from headrace.runtime.service import Resources
 from services.tracking.api import artifacts, experiments, logging, metrics, models, runs, server
 from services.tracking.api.call import Gate, RouteTable, endpoint
 from services.tracking.settings import Settings
+from services.tracking.store.writer import Writer
 
 BASES: Final = ("/api", "/ajax-api")
 _ANY: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 
-def router(resources: Resources[Settings]) -> APIRouter:
+def router(resources: Resources[Settings], *, gate: Gate, writer: Writer) -> APIRouter:
     """All routes; what is called most comes first, since routes are tried in order."""
-    gate = Gate(resources.settings.max_in_flight)
     routes = APIRouter()
 
     def add(prefix: str, table: RouteTable) -> None:
         for method, path, function in table:
-            routes.add_route(prefix + path, endpoint(function, resources, gate), methods=[method])
+            serve = endpoint(function, resources, gate, writer)
+            routes.add_route(prefix + path, serve, methods=[method])
 
     def add_streams(prefix: str, table: artifacts.StreamTable) -> None:
         for method, path, stream in table:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -10,13 +11,14 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from headrace.errors import InvalidInput
+from headrace.errors import InvalidInput, Transient
 from headrace.runtime.bus import Caller
 from headrace.runtime.service import Resources
 from services.tracking.api.documents import Document
-from services.tracking.api.errors import answer, is_unforeseen, overloaded
+from services.tracking.api.errors import answer, is_unforeseen
 from services.tracking.api.fields import Fields, of_body, of_query
 from services.tracking.settings import Settings
+from services.tracking.store.writer import Writer
 
 MAX_BODY: Final = 48 * 1024 * 1024
 _OPTIONS: Final = orjson.OPT_SERIALIZE_NUMPY
@@ -30,6 +32,7 @@ class Call:
     path: Mapping[str, str]
     caller: Caller
     resources: Resources[Settings]
+    writer: Writer
 
     @property
     def project(self) -> str:
@@ -44,24 +47,33 @@ RouteTable = Sequence[tuple[str, str, Function]]
 
 
 class Gate:
-    """Counts calls in hand and turns away what is above the bound."""
+    """Counts calls in hand, and the bytes of their bodies, and turns away what is above."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, *, most_bytes: int) -> None:
         self._most = most
+        self._most_bytes = most_bytes
         self._inside = 0
+        self._bytes = 0
 
-    async def through(self, work: Callable[[], Awaitable[Response]]) -> Response:
-        """Do the work, or answer 429 at once."""
+    @contextmanager
+    def inside(self, size: int = 0) -> Iterator[None]:
+        """While a call with so many bytes is in hand. Raises Transient if that is too much."""
         if self._inside >= self._most:
-            return overloaded(f"More than {self._most} calls are in hand. Try again.")
+            raise Transient(f"more than {self._most} calls are in hand")
+        if self._bytes + size > self._most_bytes and self._bytes:
+            raise Transient(f"bodies in hand have more than {self._most_bytes} bytes")
         self._inside += 1
+        self._bytes += size
         try:
-            return await work()
+            yield
         finally:
             self._inside -= 1
+            self._bytes -= size
 
 
-def endpoint(function: Function, resources: Resources[Settings], gate: Gate) -> Endpoint:
+def endpoint(
+    function: Function, resources: Resources[Settings], gate: Gate, writer: Writer
+) -> Endpoint:
     """The route that answers with a JSON object, or with MLflow's error JSON."""
 
     async def serve(request: Request) -> Response:
@@ -71,11 +83,12 @@ def endpoint(function: Function, resources: Resources[Settings], gate: Gate) -> 
                 path=request.path_params,
                 caller=Caller.of(request.headers),
                 resources=resources,
+                writer=writer,
             )
             document = await function(call)
             return Response(orjson.dumps(document, option=_OPTIONS), media_type="application/json")
 
-        return await guarded(work, resources, gate, request)
+        return await guarded(work, resources, gate, request, size=_declared_size(request))
 
     return serve
 
@@ -85,14 +98,23 @@ async def guarded(
     resources: Resources[Settings],
     gate: Gate,
     request: Request,
+    *,
+    size: int = 0,
 ) -> Response:
-    """Work behind the gate, its errors as answers."""
+    """Work behind the gate, its errors as answers; `size` bytes of it are held in memory."""
     try:
-        return await gate.through(work)
+        with gate.inside(size):
+            return await work()
     except Exception as error:
         if is_unforeseen(error):
             resources.log.exception("call_failed", method=request.method, path=request.url.path)
         return answer(error)
+
+
+def _declared_size(request: Request) -> int:
+    """What the client says that it sends, as far as it would be held in memory."""
+    declared = request.headers.get("content-length", "")
+    return min(int(declared), MAX_BODY) if declared.isdecimal() else 0
 
 
 async def _fields(request: Request) -> Fields:

@@ -12,6 +12,7 @@ from services.tracking.api.documents import Document
 from services.tracking.api.fields import Fields, wrong_type
 from services.tracking.domain.batches import Batch, check_counts, unique_params
 from services.tracking.domain.entities import DatasetInput, Metric, ModelMetric, ModelOutput
+from services.tracking.domain.entries import entry_of
 from services.tracking.domain.names import (
     MAX_INPUT_TAG_KEY,
     MAX_INPUT_TAG_VALUE,
@@ -20,7 +21,7 @@ from services.tracking.domain.names import (
     param_of,
     tag_of,
 )
-from services.tracking.domain.points import Points, missing, read_point
+from services.tracking.domain.points import Points, missing, packed, read_point
 from services.tracking.store import inputs, runs, writes
 
 _LOGGED_MODELS_TAG: Final = "mlflow.log-model.history"
@@ -155,6 +156,18 @@ def read_metrics(
 
 
 async def _write(call: Call, run_id: str, batch: Batch, *, single_param: bool = False) -> None:
+    """By group commit, but for points that belong to logged models too: they are few."""
+    if not batch.model_metrics:
+        entry = entry_of(
+            run_id,
+            packed(batch.points) if len(batch.points) else None,
+            params=batch.params,
+            tags=batch.tags,
+            chain=writes.chain_of(call.caller),
+            single_param=single_param,
+        )
+        await call.writer.write(entry)
+        return
     async with call.resources.bus.transaction(call.caller) as tx:
         run = await runs.lock_run(tx.connection, project=call.project, run_id=run_id)
         await writes.write_batch(

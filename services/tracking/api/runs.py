@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, cast
 
 from headrace.errors import InvalidInput
@@ -17,11 +18,12 @@ from services.tracking.domain.entities import (
     Run,
     RunStatus,
 )
+from services.tracking.domain.entries import NewRun
 from services.tracking.domain.names import experiment_number, tag_of
 from services.tracking.domain.naming import name_for
 from services.tracking.domain.points import integer_of
 from services.tracking.domain.search import RUNS, next_token, offset_of, parse_filter, parse_order
-from services.tracking.store import runs, search, writes
+from services.tracking.store import folding, runs, search, writes
 
 
 async def create(call: Call) -> Document:
@@ -31,16 +33,16 @@ async def create(call: Call) -> Document:
         tag_of(key, value, path=f"tags[{index}]")
         for index, (key, value) in enumerate(fields.pairs("tags"))
     )
-    new = writes.NewRun(
+    new = NewRun(
         run_id=run_id,
         experiment=experiment_number(fields.text("experiment_id") or ""),
         name=_name(fields.text("run_name"), tags.get(RUN_NAME_TAG)) or name_for(run_id),
         start_time=integer_of(fields.integer("start_time") or 0, path="start_time", least=0),
         user_id=fields.text("user_id") or "",
         tags=tags,
+        chain=writes.chain_of(call.caller),
     )
-    async with call.resources.bus.transaction(call.caller) as tx:
-        info = await writes.start_run(tx, new, project=call.project)
+    info = await call.writer.start_run(new)
     run = Run(info=info, tags={**tags, RUN_NAME_TAG: new.name})
     return {"run": run_document(run)}
 
@@ -87,6 +89,9 @@ async def find(call: Call) -> Document:
     orders = parse_order(fields.texts("order_by"), RUNS)
     experiments = [experiment_number(one) for one in fields.texts("experiment_ids")]
     stages = STAGES[fields.choice("run_view_type", VIEW_TYPES) or "ACTIVE_ONLY"]
+    named = [*(clause.field for clause in clauses), *(order.field for order in orders)]
+    if any(field.entity == "metric" for field in named):
+        await _fold(call, experiments)
     async with call.resources.pool.acquire() as connection:
         found = await search.search_runs(
             connection,
@@ -102,6 +107,15 @@ async def find(call: Call) -> Document:
     if len(found) > limit:
         document["next_page_token"] = next_token(offset + limit)
     return document
+
+
+async def _fold(call: Call, experiments: Sequence[int]) -> None:
+    """Bring what was just logged into the summaries that a search looks at."""
+    async with call.resources.pool.acquire() as connection:
+        waiting = await folding.unfolded(connection, project=call.project, experiments=experiments)
+    if waiting:
+        async with call.resources.bus.transaction() as tx:
+            await folding.fold_all(tx, waiting, project=call.project)
 
 
 async def _move(call: Call, stage: LifecycleStage) -> Document:

@@ -12,7 +12,7 @@ from services.tracking.api.call import Call, RouteTable
 from services.tracking.api.documents import Document
 from services.tracking.api.errors import response
 
-MLFLOW_VERSION: Final = f"3.17.2+headrace.{__version__}"
+MLFLOW_VERSION: Final = f"3.18.0+headrace.{__version__}"
 """The MLflow whose API this server speaks; clients compare it (PEP 440)."""
 
 

@@ -9,7 +9,7 @@ from typing import Final
 from headrace.errors import InvalidInput
 from services.tracking.domain.entities import ModelMetric
 from services.tracking.domain.points import Points
-from services.tracking.domain.summaries import Summary
+from services.tracking.domain.summaries import Summaries, no_summaries
 
 MAX_METRICS: Final = 1000
 MAX_PARAMS: Final = 100
@@ -34,10 +34,10 @@ class Written:
 
     params: Mapping[str, str] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
-    metrics: Mapping[str, Summary] = field(default_factory=dict)
+    metrics: Summaries = field(default_factory=no_summaries)
 
     def __bool__(self) -> bool:
-        return bool(self.params or self.tags or self.metrics)
+        return bool(self.params or self.tags or len(self.metrics))
 
 
 def check_counts(*, metrics: int, params: int, tags: int) -> None:

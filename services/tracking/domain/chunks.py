@@ -1,5 +1,7 @@
 """The bytes of a metric chunk: columns as little-endian differences, compressed if worth it.
 
+Points are kept in the order in which they are given; nothing is sorted or dropped here.
+
 Layout before compression: n x uint32 key places, n x float64 values, n x int64 timestamps,
 n x int64 steps; timestamps and steps as differences to the point before (modulo 2^64).
 """
@@ -19,13 +21,15 @@ RAW: Final = 0
 ZSTD: Final = 1
 _WORTH_IT: Final = 512
 _ROW: Final = 4 + 8 + 8 + 8
+_COMPRESSOR: Final = zstandard.ZstdCompressor(level=1)
+_DECOMPRESSOR: Final = zstandard.ZstdDecompressor()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Chunk:
     """The points of one write as they are stored; times in milliseconds."""
 
-    digest: bytes
+    digest: bytes | None
     keys: tuple[str, ...]
     points: int
     first_timestamp: int
@@ -34,7 +38,7 @@ class Chunk:
     body: bytes
 
 
-def encode(columns: Columns, *, digest: bytes) -> Chunk:
+def encode(columns: Columns, *, digest: bytes | None = None) -> Chunk:
     """Pack n >= 1 points."""
     raw = b"".join(
         (
@@ -52,13 +56,13 @@ def encode(columns: Columns, *, digest: bytes) -> Chunk:
         first_timestamp=int(columns.timestamps.min()),
         last_timestamp=int(columns.timestamps.max()),
         codec=codec,
-        body=zstandard.ZstdCompressor(level=1).compress(raw) if codec == ZSTD else raw,
+        body=_COMPRESSOR.compress(raw) if codec == ZSTD else raw,
     )
 
 
 def decode(*, keys: tuple[str, ...], codec: int, body: bytes) -> Columns:
     """The points of a stored chunk."""
-    raw = zstandard.ZstdDecompressor().decompress(body) if codec == ZSTD else body
+    raw = _DECOMPRESSOR.decompress(body) if codec == ZSTD else body
     n = len(raw) // _ROW
     return Columns(
         keys=keys,

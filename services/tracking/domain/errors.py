@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from headrace.errors import NotFound, Permanent
+from headrace.errors import InvalidInput, NotFound, Permanent
 
 
 class NotOffered(Permanent):
@@ -26,3 +26,26 @@ def no_experiment(experiment_id: int | str) -> NotFound:
 def no_model(model_id: str) -> NotFound:
     """MLflow's error for a logged model that does not exist."""
     return NotFound(f"Logged model with ID '{model_id}' not found.")
+
+
+def inactive_run(run_id: str, stage: str) -> InvalidInput:
+    """MLflow's error for a write to a deleted run."""
+    return InvalidInput(
+        f"The run {run_id} must be in the 'active' state. Current state is {stage}.",
+        field="run_id",
+    )
+
+
+def stop_requested(run_id: str) -> WrongStage:
+    """What a client that still logs is told when somebody asked its run to stop."""
+    return WrongStage(
+        f"RUN_STOP_REQUESTED: somebody asked run {run_id} to stop; it takes no more logging. "
+        "End the run."
+    )
+
+
+def inactive_experiment(experiment_id: int | str, stage: str) -> InvalidInput:
+    """MLflow's error for a change to a deleted experiment."""
+    return InvalidInput(
+        f"The experiment {experiment_id} must be in the 'active' state. Current state is {stage}."
+    )

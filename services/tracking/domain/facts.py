@@ -21,7 +21,7 @@ def run_logged(project: str, run: RunInfo, written: Written) -> RunLogged:
         run_name=run.name,
         params=dict(written.params),
         tags=dict(written.tags),
-        metrics=[_summary(one) for one in written.metrics.values()],
+        metrics=[_summary(one) for one in written.metrics],
     )
 
 

@@ -61,10 +61,11 @@ class Points:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Columns:
-    """Points sorted by key, timestamp, step, value; without duplicates.
+    """Points, column by column.
 
     `places[i]` is the place of point i's key in `keys`; shapes (n,), dtypes uint32, float64,
-    int64, int64.
+    int64, int64. In canonical order they are sorted by key, timestamp, step, value, and each is
+    there once.
     """
 
     keys: tuple[str, ...]
@@ -77,14 +78,24 @@ class Columns:
         return len(self.places)
 
     def digest(self) -> bytes:
-        """16 bytes that name this content: the same points in any order have the same."""
-        body = hashlib.blake2b(digest_size=16)
-        for key in self.keys:
-            body.update(key.encode())
-            body.update(b"\0")
+        """16 bytes that name these points in this order."""
+        body = hashlib.blake2b("\0".join(self.keys).encode(), digest_size=16)
         for column in (self.places, self.values, self.timestamps, self.steps):
-            body.update(column.tobytes())
+            body.update(column.data)
         return body.digest()
+
+    def canonical(self) -> Columns:
+        """These points in canonical order."""
+        keys = tuple(sorted(self.keys))
+        place = {key: number for number, key in enumerate(keys)}
+        moved = np.fromiter((place[key] for key in self.keys), np.uint32, len(keys))
+        return sorted_columns(
+            keys=keys,
+            places=moved[self.places],
+            values=self.values,
+            timestamps=self.timestamps,
+            steps=self.steps,
+        )
 
     def points(self) -> Iterator[Point]:
         """The points, one by one."""
@@ -127,15 +138,77 @@ class Columns:
 
 def columns_of(points: Points) -> Columns:
     """Sort, drop exact duplicates (NaN equals NaN, -0 equals 0), and pack."""
-    keys = tuple(sorted(set(points.keys)))
-    place = {key: number for number, key in enumerate(keys)}
-    return sorted_columns(
+    return packed(points).canonical()
+
+
+def packed(points: Points) -> Columns:
+    """Pack points in the order in which they came."""
+    keys = tuple(dict.fromkeys(points.keys))
+    return Columns(
         keys=keys,
-        places=np.fromiter((place[key] for key in points.keys), np.uint32, len(points)),
+        places=places_of(points.keys, keys),
         values=np.array(points.values, dtype=np.float64),
         timestamps=np.array(points.timestamps, dtype=np.int64),
         steps=np.array(points.steps, dtype=np.int64),
     )
+
+
+def places_of(names: Sequence[str], keys: Sequence[str]) -> NDArray[np.uint32]:
+    """Where each name stands among the keys."""
+    if len(keys) == 1:
+        return np.zeros(len(names), np.uint32)
+    place = {key: number for number, key in enumerate(keys)}
+    return np.fromiter(map(place.__getitem__, names), np.uint32, len(names))
+
+
+def united(parts: Sequence[Columns]) -> Columns:
+    """The points of all parts in canonical order."""
+    keys = tuple(sorted({key for part in parts for key in part.keys}))
+    place = {key: number for number, key in enumerate(keys)}
+    moved = [
+        np.fromiter((place[key] for key in part.keys), np.uint32, len(part.keys))[part.places]
+        for part in parts
+    ]
+    return sorted_columns(
+        keys=keys,
+        places=_joined(moved, np.uint32),
+        values=_joined([part.values for part in parts], np.float64),
+        timestamps=_joined([part.timestamps for part in parts], np.int64),
+        steps=_joined([part.steps for part in parts], np.int64),
+    )
+
+
+def without(columns: Columns, stored: Columns) -> Columns:
+    """The points, in canonical order, that are not among the stored ones."""
+    if not len(stored):
+        return columns
+    keys = tuple(sorted({*columns.keys, *stored.keys}))
+    place = {key: number for number, key in enumerate(keys)}
+    both = [
+        np.fromiter((place[key] for key in part.keys), np.uint32, len(part.keys))[part.places]
+        for part in (stored, columns)
+    ]
+    joined = Columns(
+        keys=keys,
+        places=_joined(both, np.uint32),
+        values=_joined([stored.values, columns.values], np.float64),
+        timestamps=_joined([stored.timestamps, columns.timestamps], np.int64),
+        steps=_joined([stored.steps, columns.steps], np.int64),
+    )
+    bits = joined.values.view(np.int64)
+    order = np.lexsort((bits, joined.steps, joined.timestamps, joined.places))
+    again = np.zeros(len(order), dtype=bool)
+    again[1:] = np.logical_and.reduce(
+        [
+            column[order][1:] == column[order][:-1]
+            for column in (joined.places, joined.timestamps, joined.steps, bits)
+        ]
+    )
+    # Sorting is stable: of two that are the same the stored one comes first.
+    repeated = np.zeros(len(order), dtype=bool)
+    repeated[order] = again
+    kept = np.flatnonzero(~repeated[len(stored) :])
+    return columns if len(kept) == len(columns) else columns.at(kept)
 
 
 def sorted_columns(
@@ -149,18 +222,32 @@ def sorted_columns(
     """Columns in canonical order without exact duplicates."""
     nans = np.isnan(values)
     values = np.where(nans, np.nan, values + 0.0)
+    columns = Columns(keys=keys, places=places, values=values, timestamps=timestamps, steps=steps)
+    if _strictly_increasing(columns):
+        return columns
     order = np.lexsort((nans, np.where(nans, 0.0, values), steps, timestamps, places))
-    sorted_ = [column[order] for column in (places, timestamps, steps, values.view(np.int64))]
+    ordered = columns.at(order)
     fresh = np.ones(len(order), dtype=bool)
-    if len(order) > 1:
-        fresh[1:] = np.logical_or.reduce([column[1:] != column[:-1] for column in sorted_])
-    return Columns(
-        keys=keys,
-        places=sorted_[0][fresh].astype(np.uint32, copy=False),
-        values=sorted_[3][fresh].view(np.float64),
-        timestamps=sorted_[1][fresh].astype(np.int64, copy=False),
-        steps=sorted_[2][fresh].astype(np.int64, copy=False),
+    fresh[1:] = np.logical_or.reduce(
+        [
+            column[1:] != column[:-1]
+            for column in (
+                ordered.places,
+                ordered.timestamps,
+                ordered.steps,
+                ordered.values.view(np.int64),
+            )
+        ]
     )
+    return ordered if fresh.all() else ordered.at(np.flatnonzero(fresh))
+
+
+def _strictly_increasing(columns: Columns) -> bool:
+    """Whether each point comes after the one before by key, timestamp and step alone."""
+    greater = np.zeros(max(len(columns) - 1, 0), dtype=bool)
+    for column in (columns.steps, columns.timestamps, columns.places):
+        greater = (column[1:] > column[:-1]) | ((column[1:] == column[:-1]) & greater)
+    return bool(greater.all())
 
 
 def merge_columns(key: str, parts: Sequence[Columns]) -> Columns:

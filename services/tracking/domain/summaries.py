@@ -1,44 +1,41 @@
 """What is kept of every metric at write time, so that search and reads never touch points.
 
-Merging is associative and commutative (the total up to rounding): a summary of a run is the
-merge of the summaries of its writes, whatever their order.
+Merging is associative and commutative (the total up to rounding): the summary of a run is the
+merge of the summaries of its writes, whatever their order. All of it is done on columns, for
+all metrics of a write at once: a batch may bring a thousand metrics of one point each.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import reduce
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from services.tracking.domain.points import Columns, Point
+from services.tracking.domain.entities import Metric
+from services.tracking.domain.points import INT64_MAX, Columns
 
-_FEW: Final = 16
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+_SELDOM: Final = np.int64(INT64_MAX)
 
 
-@dataclass(frozen=True, slots=True)
-class At:
-    """A point without its key; `rank` orders points as MLflow does, NaN counting as 0."""
+class At(NamedTuple):
+    """A point without its key."""
 
     step: int
     timestamp: int
     value: float
-
-    @property
-    def rank(self) -> tuple[int, int, float, bool]:
-        """Position in the order (step, timestamp, value)."""
-        nan = math.isnan(self.value)
-        return (self.step, self.timestamp, 0.0 if nan else self.value, nan)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Summary:
     """State of one metric of one run. Minimum and maximum are over what is not NaN, or None.
 
+    `last` and `first` are by (step, timestamp, value), NaN counting as 0, as MLflow has it.
     `total` is the sum of the finite values.
     """
 
@@ -55,113 +52,265 @@ class Summary:
     infinities: int
 
 
-def summary_of(point: Point) -> Summary:
-    """The summary of one point."""
-    key, value, timestamp, step = point
-    at = At(step, timestamp, value)
-    nan = math.isnan(value)
-    return Summary(
-        key=key,
-        last=at,
-        first=at,
-        minimum=None if nan else value,
-        minimum_step=None if nan else step,
-        maximum=None if nan else value,
-        maximum_step=None if nan else step,
-        count=1,
-        total=value if math.isfinite(value) else 0.0,
-        nans=int(nan),
-        infinities=int(math.isinf(value)),
-    )
+class Moments(NamedTuple):
+    """Points without their keys, one for each metric; arrays of shape (m,)."""
+
+    step: Integers
+    timestamp: Integers
+    value: Floats
+
+    def at(self, places: NDArray[np.intp]) -> Moments:
+        """Those at these places."""
+        return Moments(self.step[places], self.timestamp[places], self.value[places])
+
+    def then(self, other: Moments) -> Moments:
+        """These and then the others."""
+        return Moments(
+            np.concatenate([self.step, other.step]),
+            np.concatenate([self.timestamp, other.timestamp]),
+            np.concatenate([self.value, other.value]),
+        )
+
+    def where(self, condition: NDArray[np.bool_], other: Moments) -> Moments:
+        """These where the condition holds, the others elsewhere."""
+        return Moments(
+            np.where(condition, self.step, other.step),
+            np.where(condition, self.timestamp, other.timestamp),
+            np.where(condition, self.value, other.value),
+        )
+
+    def after(self, other: Moments) -> NDArray[np.bool_]:
+        """Which come after their counterparts, by (step, timestamp, value), NaN counting as 0."""
+        found = np.isnan(self.value) & ~np.isnan(other.value)
+        for mine, theirs in (
+            (_ranked(self.value), _ranked(other.value)),
+            (self.timestamp, other.timestamp),
+            (self.step, other.step),
+        ):
+            found = (mine > theirs) | ((mine == theirs) & found)
+        return found
 
 
-def merge(one: Summary, other: Summary) -> Summary:
-    """The summary of both. Of equal extremes the one at the smallest step is kept."""
-    minimum, minimum_step = _extreme(
-        (one.minimum, one.minimum_step), (other.minimum, other.minimum_step), sign=1
-    )
-    maximum, maximum_step = _extreme(
-        (one.maximum, one.maximum_step), (other.maximum, other.maximum_step), sign=-1
-    )
-    return Summary(
-        key=one.key,
-        last=max(one.last, other.last, key=lambda at: at.rank),
-        first=min(one.first, other.first, key=lambda at: at.rank),
-        minimum=minimum,
-        minimum_step=minimum_step,
-        maximum=maximum,
-        maximum_step=maximum_step,
-        count=one.count + other.count,
-        total=one.total + other.total,
-        nans=one.nans + other.nans,
-        infinities=one.infinities + other.infinities,
-    )
+class Extremes(NamedTuple):
+    """The smallest or largest values of metrics and the first step that has each.
+
+    NaN, with a step that means nothing, where a metric has none.
+    """
+
+    value: Floats
+    step: Integers
+
+    def at(self, places: NDArray[np.intp]) -> Extremes:
+        """Those at these places."""
+        return Extremes(self.value[places], self.step[places])
+
+    def then(self, other: Extremes) -> Extremes:
+        """These and then the others."""
+        return Extremes(
+            np.concatenate([self.value, other.value]), np.concatenate([self.step, other.step])
+        )
+
+    def optional(self) -> tuple[list[float | None], list[int | None]]:
+        """Values and steps; None where there is none."""
+        values: list[float | None] = list(self.value.tolist())
+        steps: list[int | None] = list(self.step.tolist())
+        for place in np.flatnonzero(np.isnan(self.value)).tolist():
+            values[place] = steps[place] = None
+        return values, steps
+
+    def better(self, other: Extremes, *, sign: int) -> Extremes:
+        """The more extreme of both; `sign` is 1 for minima, -1 for maxima."""
+        mine, theirs = sign * self.value, sign * other.value
+        keep = np.isnan(theirs) | (mine < theirs) | ((mine == theirs) & (self.step <= other.step))
+        return Extremes(
+            np.where(keep, self.value, other.value), np.where(keep, self.step, other.step)
+        )
 
 
-def summarise(columns: Columns, onto: Mapping[str, Summary]) -> dict[str, Summary]:
-    """Summaries of the keys that these points touch, on top of what was kept before."""
-    touched: dict[str, Summary] = {}
-    points = list(columns.points())  # most keys have few points: Python beats numpy there
-    for key, place in columns.by_key():
-        count = place.stop - place.start
-        if not count:
-            continue
-        if count < _FEW:
-            fresh = reduce(merge, map(summary_of, points[place]))
-        else:
-            fresh = summary_of_columns(
-                key, columns.values[place], columns.timestamps[place], columns.steps[place]
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Summaries:
+    """Summaries of some metrics of one run, column by column; arrays of shape (m,)."""
+
+    keys: tuple[str, ...]
+    last: Moments
+    first: Moments
+    minimum: Extremes
+    maximum: Extremes
+    count: Integers
+    total: Floats
+    nans: Integers
+    infinities: Integers
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __iter__(self) -> Iterator[Summary]:
+        """Row by row."""
+        last, first = (
+            map(At._make, zip(*(column.tolist() for column in part), strict=True))
+            for part in (self.last, self.first)
+        )
+        for row in zip(
+            self.keys,
+            last,
+            first,
+            *self.minimum.optional(),
+            *self.maximum.optional(),
+            self.count.tolist(),
+            self.total.tolist(),
+            self.nans.tolist(),
+            self.infinities.tolist(),
+            strict=True,
+        ):
+            key, at_last, at_first, least, least_step, most, most_step, count, total, nans, infs = (
+                row
             )
-        touched[key] = merge(onto[key], fresh) if key in onto else fresh
-    return touched
+            yield Summary(
+                key=key,
+                last=at_last,
+                first=at_first,
+                minimum=least,
+                minimum_step=least_step,
+                maximum=most,
+                maximum_step=most_step,
+                count=count,
+                total=total,
+                nans=nans,
+                infinities=infs,
+            )
+
+    def at(self, places: NDArray[np.intp]) -> Summaries:
+        """Those of the metrics at these places."""
+        return Summaries(
+            keys=tuple(self.keys[place] for place in places.tolist()),
+            last=self.last.at(places),
+            first=self.first.at(places),
+            minimum=self.minimum.at(places),
+            maximum=self.maximum.at(places),
+            count=self.count[places],
+            total=self.total[places],
+            nans=self.nans[places],
+            infinities=self.infinities[places],
+        )
+
+    def places_of(self, keys: Sequence[str]) -> NDArray[np.intp]:
+        """Where each key stands; -1 if it is not here."""
+        place = {key: number for number, key in enumerate(self.keys)}
+        return np.fromiter((place.get(key, -1) for key in keys), np.intp, len(keys))
+
+    def onto(self, before: Summaries) -> Summaries:
+        """These metrics as they are after what was before: each merged with its counterpart."""
+        places = before.places_of(self.keys)
+        if not len(before) or (places < 0).all():
+            return self
+        known = np.flatnonzero(places >= 0)
+        merged = self.at(known)._merged(before.at(places[known]))  # noqa: SLF001 - its own class
+        if len(known) == len(self):
+            return merged
+        return joined(merged, self.at(np.flatnonzero(places < 0)))
+
+    def _merged(self, other: Summaries) -> Summaries:
+        return Summaries(
+            keys=self.keys,
+            last=self.last.where(self.last.after(other.last), other.last),
+            first=other.first.where(self.first.after(other.first), self.first),
+            minimum=self.minimum.better(other.minimum, sign=1),
+            maximum=self.maximum.better(other.maximum, sign=-1),
+            count=self.count + other.count,
+            total=self.total + other.total,
+            nans=self.nans + other.nans,
+            infinities=self.infinities + other.infinities,
+        )
 
 
-def summary_of_columns(
-    key: str,
-    values: NDArray[np.float64],
-    timestamps: NDArray[np.int64],
-    steps: NDArray[np.int64],
-) -> Summary:
-    """The summary of n >= 1 points of one key; columns of shape (n,)."""
-    nans = np.isnan(values)
-    order = np.lexsort((nans, np.where(nans, 0.0, values), timestamps, steps))
-    minimum, minimum_step = _extreme_of(values[~nans], steps[~nans], np.min)
-    maximum, maximum_step = _extreme_of(values[~nans], steps[~nans], np.max)
-
-    def at(place: np.int64) -> At:
-        return At(int(steps[place]), int(timestamps[place]), float(values[place]))
-
-    return Summary(
-        key=key,
-        last=at(order[-1]),
-        first=at(order[0]),
-        minimum=minimum,
-        minimum_step=minimum_step,
-        maximum=maximum,
-        maximum_step=maximum_step,
-        count=len(values),
-        total=float(values[np.isfinite(values)].sum()),
-        nans=int(nans.sum()),
-        infinities=int(np.isinf(values).sum()),
+def joined(one: Summaries, other: Summaries) -> Summaries:
+    """Summaries of two sets of metrics that have none in common."""
+    return Summaries(
+        keys=(*one.keys, *other.keys),
+        last=one.last.then(other.last),
+        first=one.first.then(other.first),
+        minimum=one.minimum.then(other.minimum),
+        maximum=one.maximum.then(other.maximum),
+        count=np.concatenate([one.count, other.count]),
+        total=np.concatenate([one.total, other.total]),
+        nans=np.concatenate([one.nans, other.nans]),
+        infinities=np.concatenate([one.infinities, other.infinities]),
     )
 
 
-def _extreme_of(
-    values: NDArray[np.float64],
-    steps: NDArray[np.int64],
-    choose: Callable[[NDArray[np.float64]], np.float64],
-) -> tuple[float | None, int | None]:
-    if not len(values):
-        return None, None
-    extreme = choose(values)
-    return float(extreme), int(steps[values == extreme].min())
+def no_summaries() -> Summaries:
+    """Of no metric at all."""
+    floats, integers = np.zeros(0), np.zeros(0, dtype=np.int64)
+    moments, extremes = Moments(integers, integers, floats), Extremes(floats, integers)
+    return Summaries(
+        keys=(),
+        last=moments,
+        first=moments,
+        minimum=extremes,
+        maximum=extremes,
+        count=integers,
+        total=floats,
+        nans=integers,
+        infinities=integers,
+    )
 
 
-def _extreme(
-    one: tuple[float | None, int | None], other: tuple[float | None, int | None], *, sign: int
-) -> tuple[float | None, int | None]:
-    if one[0] is None or one[1] is None:
-        return other
-    if other[0] is None or other[1] is None:
-        return one
-    return min(one, other, key=lambda pair: (sign * (pair[0] or 0.0), pair[1]))
+def summaries_of(columns: Columns) -> Summaries:
+    """Of points in canonical order (`Columns.canonical`), for the keys that have any."""
+    if not len(columns):
+        return no_summaries()
+    places, values, steps = columns.places, columns.values, columns.steps
+    starts = np.flatnonzero(np.diff(places, prepend=places[0] + np.uint32(1)))
+    counts = np.diff(starts, append=len(places))
+    ends = starts + counts - 1
+    order = _by_step(columns, starts)
+    nans, finite = np.isnan(values), np.isfinite(values)
+    moments = Moments(steps, columns.timestamps, values)
+    return Summaries(
+        keys=tuple(columns.keys[place] for place in places[starts].tolist()),
+        last=moments.at(order[ends]),
+        first=moments.at(order[starts]),
+        minimum=_extremes(np.fmin.reduceat(values, starts), columns, starts, counts),
+        maximum=_extremes(np.fmax.reduceat(values, starts), columns, starts, counts),
+        count=counts.astype(np.int64),
+        total=np.add.reduceat(np.where(finite, values, 0.0), starts),
+        nans=np.add.reduceat(nans.astype(np.int64), starts),
+        infinities=np.add.reduceat((~finite & ~nans).astype(np.int64), starts),
+    )
+
+
+def latest(stored: Sequence[Metric], columns: Columns) -> list[Metric]:
+    """The latest point of each metric, by key, of what is stored and of points on top of it."""
+    found = {metric.key: metric for metric in stored}
+    for one in summaries_of(columns):
+        key, last = one.key, one.last
+        before = found.get(key)
+        if before is None or _rank(last) > _rank(At(before.step, before.timestamp, before.value)):
+            found[key] = Metric(key=key, value=last.value, timestamp=last.timestamp, step=last.step)
+    return [found[key] for key in sorted(found)]
+
+
+def _rank(at: At) -> tuple[int, int, float, bool]:
+    nan = math.isnan(at.value)
+    return at.step, at.timestamp, 0.0 if nan else at.value, nan
+
+
+def _by_step(columns: Columns, starts: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Places in order of key, step, timestamp, value; most often as they stand already."""
+    back = np.flatnonzero(np.diff(columns.steps) < 0) + 1
+    if np.isin(back, starts, assume_unique=True).all():
+        return np.arange(len(columns))
+    nans = np.isnan(columns.values)
+    ranked = np.where(nans, 0.0, columns.values)
+    return np.lexsort((nans, ranked, columns.timestamps, columns.steps, columns.places))
+
+
+def _extremes(
+    values: Floats, columns: Columns, starts: NDArray[np.intp], counts: NDArray[np.intp]
+) -> Extremes:
+    here = columns.values == np.repeat(values, counts)
+    return Extremes(values, np.minimum.reduceat(np.where(here, columns.steps, _SELDOM), starts))
+
+
+def _ranked(values: Floats) -> Floats:
+    return np.where(np.isnan(values), 0.0, values)

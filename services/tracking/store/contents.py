@@ -6,11 +6,15 @@ from collections.abc import Sequence
 
 from headrace.runtime.db import Connection
 from services.tracking.domain.entities import DatasetInput, Metric, ModelOutput, Run, RunInfo
+from services.tracking.domain.points import united
+from services.tracking.domain.summaries import latest
+from services.tracking.store import log
 
 
 async def with_contents(connection: Connection, infos: Sequence[RunInfo]) -> list[Run]:
     """Runs with what was logged to them, in the order given; a fixed number of statements."""
     ids = [info.run_id for info in infos]
+    unfolded = await log.pending(connection, ids)
     metrics: dict[str, list[Metric]] = {run_id: [] for run_id in ids}
     for row in await connection.fetch(
         "select run_id, key, last_value, last_timestamp, last_step from metric_summary"
@@ -19,6 +23,8 @@ async def with_contents(connection: Connection, infos: Sequence[RunInfo]) -> lis
     ):
         run_id, key, value, timestamp, step = row
         metrics[run_id].append(Metric(key=key, value=value, timestamp=timestamp, step=step))
+    for run_id, parts in unfolded.items():
+        metrics[run_id] = latest(metrics[run_id], united(parts))
     params = await _texts(connection, "param", ids)
     tags = await _texts(connection, "tag", ids)
     datasets = await _datasets(connection, ids)

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 
 import asyncpg
 
-from headrace.errors import Conflict, InvalidInput, NotFound
+from headrace.errors import Conflict, NotFound
 from headrace.runtime.db import Connection
 from services.tracking.domain.entities import Experiment, LifecycleStage
-from services.tracking.domain.errors import WrongStage, no_experiment
+from services.tracking.domain.errors import WrongStage, inactive_experiment, no_experiment
 from services.tracking.domain.search import Clause, Order
 from services.tracking.store.sql import Query, direction
 
@@ -186,13 +186,6 @@ async def delete_experiment_tag(
     )
     if gone is None:
         raise NotFound(f"No tag with name: {key} in experiment with id {number}")
-
-
-def inactive_experiment(number: int | str, stage: str) -> InvalidInput:
-    """MLflow's error for a change to a deleted experiment."""
-    return InvalidInput(
-        f"The experiment {number} must be in the 'active' state. Current state is {stage}."
-    )
 
 
 async def _locked(connection: Connection, *, project: str, number: int) -> asyncpg.Record:

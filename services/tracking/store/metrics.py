@@ -3,63 +3,122 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from operator import attrgetter
+from dataclasses import dataclass
 
 import asyncpg
+import numpy as np
+from numpy.typing import NDArray
 
 from headrace.runtime.db import Connection
-from services.tracking.domain.chunks import Chunk, decode, encode
+from services.tracking.domain.chunks import Chunk, decode
 from services.tracking.domain.entities import ModelMetric
-from services.tracking.domain.points import Columns, Point, Points, columns_of, merge_columns
-from services.tracking.domain.summaries import At, Summary, summarise
+from services.tracking.domain.points import Columns, merge_columns
+from services.tracking.domain.summaries import Extremes, Moments, Summaries, Summary, no_summaries
+from services.tracking.store import log
+
+_STATE = (
+    "run_id, key, last_value, last_step, last_timestamp, first_value, first_step, first_timestamp,"
+    " minimum, minimum_step, maximum, maximum_step, points, total, nans, infinities"
+)
 
 
-async def write_points(
-    connection: Connection, *, run_id: str, points: Points
-) -> dict[str, Summary]:
-    """Add points to a locked run; points that are there already are dropped.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StoredChunk:
+    """A chunk as it lies in the table."""
 
-    Returns the state of each metric that got new points; empty for a repetition.
-    """
-    if not len(points):
-        return {}
-    columns = columns_of(points)
-    digest = columns.digest()
-    before = await get_summaries(connection, run_id=run_id, keys=columns.keys)
-    suspects = _maybe_repeated(columns, before)
-    if suspects:
-        if await _has_chunk(connection, run_id=run_id, digest=digest):
-            return {}
-        columns = await _without_stored(connection, run_id=run_id, columns=columns, keys=suspects)
-        if not len(columns):
-            return {}
-    touched = summarise(columns, before)
-    await _insert_chunk(connection, run_id=run_id, chunk=encode(columns, digest=digest))
-    await _put_summaries(connection, run_id=run_id, summaries=touched.values())
-    return touched
+    chunk_id: int
+    columns: Columns
 
 
 async def history(connection: Connection, *, run_id: str, key: str) -> Columns:
-    """All points of a metric, by timestamp, step and value; each once."""
+    """All points of a metric, by timestamp, step and value; each once.
+
+    The log is read first: what is folded in between is seen twice, which merging undoes.
+    """
+    small = await log.small_parts(connection, run_id=run_id, key=key)
     rows = await connection.fetch(
-        "select keys, codec, body from metric_chunk where run_id = $1 and keys @> array[$2]"
+        "select keys, codec, body from metric_chunk where run_id = $1 and $2 = any(keys)"
         " order by chunk_id",
         run_id,
         key,
     )
-    return merge_columns(key, [_decoded(row) for row in rows])
+    return merge_columns(key, [*map(_decoded, rows), *small])
 
 
-async def get_summaries(
-    connection: Connection, *, run_id: str, keys: Sequence[str] | None = None
-) -> dict[str, Summary]:
-    """State of the metrics of a run: of some keys, or of all."""
+async def summaries_of_run(connection: Connection, *, run_id: str) -> list[Summary]:
+    """State of all metrics of a run whose log is folded."""
     rows = await connection.fetch(
-        "select * from metric_summary where run_id = $1 and ($2::text[] is null or key = any($2))",
+        f"select {_STATE} from metric_summary where run_id = $1 order by key",  # noqa: S608
         run_id,
-        list(keys) if keys is not None else None,
     )
-    return {row["key"]: _summary_of(row) for row in rows}
+    return list(_summaries_of(rows))
+
+
+async def summaries_of(
+    connection: Connection, wanted: Mapping[str, Sequence[str]]
+) -> dict[str, Summaries]:
+    """State of some metrics of some runs; runs without any of them are left out."""
+    pairs = [(run_id, key) for run_id, keys in wanted.items() for key in keys]
+    rows = await connection.fetch(
+        f"select {_STATE} from unnest($1::text[], $2::text[]) as wanted (run_id, key)"  # noqa: S608
+        " join metric_summary using (run_id, key)",
+        [run_id for run_id, _ in pairs],
+        [key for _, key in pairs],
+    )
+    by_run: dict[str, list[asyncpg.Record]] = {}
+    for row in rows:
+        by_run.setdefault(row["run_id"], []).append(row)
+    return {run_id: _summaries_of(group) for run_id, group in by_run.items()}
+
+
+async def overlapping(
+    connection: Connection, *, run_id: str, columns: Columns, but: Sequence[int]
+) -> list[StoredChunk]:
+    """Chunks that may hold one of these points, without some."""
+    rows = await connection.fetch(
+        "select chunk_id, keys, codec, body from metric_chunk where run_id = $1"
+        " and last_timestamp >= $2 and first_timestamp <= $3 and keys && $4"
+        " and not chunk_id = any($5)",
+        run_id,
+        int(columns.timestamps.min()),
+        int(columns.timestamps.max()),
+        list(columns.keys),
+        list(but),
+    )
+    return [StoredChunk(chunk_id=row["chunk_id"], columns=_decoded(row)) for row in rows]
+
+
+async def insert_chunks(connection: Connection, chunks: Sequence[tuple[str, Chunk]]) -> None:
+    """Store chunks, each of a run."""
+    await connection.execute(
+        "insert into metric_chunk (run_id, digest, keys, points, first_timestamp, last_timestamp,"
+        " codec, body) select run_id, digest, string_to_array(keys, chr(10)), points, first, last,"
+        " codec, body from unnest($1::text[], $2::bytea[], $3::text[], $4::int[], $5::bigint[],"
+        " $6::bigint[], $7::smallint[], $8::bytea[]) as given (run_id, digest, keys, points, first,"
+        " last, codec, body)",
+        [run_id for run_id, _ in chunks],
+        [chunk.digest for _, chunk in chunks],
+        ["\n".join(chunk.keys) for _, chunk in chunks],
+        [chunk.points for _, chunk in chunks],
+        [chunk.first_timestamp for _, chunk in chunks],
+        [chunk.last_timestamp for _, chunk in chunks],
+        [chunk.codec for _, chunk in chunks],
+        [chunk.body for _, chunk in chunks],
+    )
+
+
+async def delete_chunks(connection: Connection, chunk_ids: Sequence[int]) -> None:
+    """Remove chunks."""
+    await connection.execute("delete from metric_chunk where chunk_id = any($1)", list(chunk_ids))
+
+
+async def put_summaries(connection: Connection, summaries: Mapping[str, Summaries]) -> None:
+    """Store states of metrics of locked runs; those of others stay as they are."""
+    columns: list[list[object]] = [[] for _ in range(16)]
+    for run_id in sorted(summaries):
+        for column, values in zip(columns, _columns_of(run_id, summaries[run_id]), strict=True):
+            column.extend(values)
+    await connection.execute(_PUT_SUMMARIES, *columns)
 
 
 async def add_model_metrics(connection: Connection, metrics: Sequence[ModelMetric]) -> None:
@@ -83,94 +142,9 @@ async def add_model_metrics(connection: Connection, metrics: Sequence[ModelMetri
     )
 
 
-def _maybe_repeated(columns: Columns, before: Mapping[str, Summary]) -> list[str]:
-    """Keys with a point that is not after everything stored: only those can be repetitions."""
-    suspects = []
-    moments = list(zip(columns.steps.tolist(), columns.timestamps.tolist(), strict=True))
-    for key, place in columns.by_key():
-        last = before[key].last if key in before else None
-        if last is not None and min(moments[place]) <= (last.step, last.timestamp):
-            suspects.append(key)
-    return suspects
-
-
-async def _has_chunk(connection: Connection, *, run_id: str, digest: bytes) -> bool:
-    return bool(
-        await connection.fetchval(
-            "select exists(select from metric_chunk where run_id = $1 and digest = $2)",
-            run_id,
-            digest,
-        )
-    )
-
-
-async def _without_stored(
-    connection: Connection, *, run_id: str, columns: Columns, keys: Sequence[str]
-) -> Columns:
-    rows = await connection.fetch(
-        "select keys, codec, body from metric_chunk where run_id = $1 and keys && $2::text[]"
-        " and first_timestamp <= $4 and last_timestamp >= $3",
-        run_id,
-        list(keys),
-        int(columns.timestamps.min()),
-        int(columns.timestamps.max()),
-    )
-    stored = {_identity(point) for row in rows for point in _decoded(row).points()}
-    return columns_of(
-        Points.of(point for point in columns.points() if _identity(point) not in stored)
-    )
-
-
-def _identity(point: Point) -> tuple[str, str, int, int]:
-    key, value, timestamp, step = point
-    return key, value.hex(), timestamp, step
-
-
-async def _insert_chunk(connection: Connection, *, run_id: str, chunk: Chunk) -> None:
-    await connection.execute(
-        "insert into metric_chunk (run_id, digest, keys, points, first_timestamp, last_timestamp,"
-        " codec, body) values ($1, $2, $3, $4, $5, $6, $7, $8)",
-        run_id,
-        chunk.digest,
-        list(chunk.keys),
-        chunk.points,
-        chunk.first_timestamp,
-        chunk.last_timestamp,
-        chunk.codec,
-        chunk.body,
-    )
-
-
-async def _put_summaries(
-    connection: Connection, *, run_id: str, summaries: Iterable[Summary]
-) -> None:
-    ordered = sorted(summaries, key=attrgetter("key"))
-    await connection.execute(
-        _PUT_SUMMARIES,
-        run_id,
-        [one.key for one in ordered],
-        [one.last.value for one in ordered],
-        [one.last.step for one in ordered],
-        [one.last.timestamp for one in ordered],
-        [one.first.value for one in ordered],
-        [one.first.step for one in ordered],
-        [one.first.timestamp for one in ordered],
-        [one.minimum for one in ordered],
-        [one.minimum_step for one in ordered],
-        [one.maximum for one in ordered],
-        [one.maximum_step for one in ordered],
-        [one.count for one in ordered],
-        [one.total for one in ordered],
-        [one.nans for one in ordered],
-        [one.infinities for one in ordered],
-    )
-
-
-_PUT_SUMMARIES = """
-insert into metric_summary (run_id, key, last_value, last_step, last_timestamp, first_value,
-    first_step, first_timestamp, minimum, minimum_step, maximum, maximum_step, points, total,
-    nans, infinities)
-select $1, * from unnest($2::text[], $3::float8[], $4::bigint[], $5::bigint[], $6::float8[],
+_PUT_SUMMARIES = f"""
+insert into metric_summary ({_STATE})
+select * from unnest($1::text[], $2::text[], $3::float8[], $4::bigint[], $5::bigint[], $6::float8[],
     $7::bigint[], $8::bigint[], $9::float8[], $10::bigint[], $11::float8[], $12::bigint[],
     $13::bigint[], $14::float8[], $15::bigint[], $16::bigint[])
 on conflict (run_id, key) do update set
@@ -181,24 +155,54 @@ on conflict (run_id, key) do update set
     maximum = excluded.maximum, maximum_step = excluded.maximum_step,
     points = excluded.points, total = excluded.total, nans = excluded.nans,
     infinities = excluded.infinities
-"""
+"""  # noqa: S608 - columns are ours
+
+
+def _columns_of(run_id: str, summaries: Summaries) -> tuple[Iterable[object], ...]:
+    return (
+        [run_id] * len(summaries),
+        summaries.keys,
+        summaries.last.value.tolist(),
+        summaries.last.step.tolist(),
+        summaries.last.timestamp.tolist(),
+        summaries.first.value.tolist(),
+        summaries.first.step.tolist(),
+        summaries.first.timestamp.tolist(),
+        *(
+            column
+            for extremes in (summaries.minimum, summaries.maximum)
+            for column in extremes.optional()
+        ),
+        summaries.count.tolist(),
+        summaries.total.tolist(),
+        summaries.nans.tolist(),
+        summaries.infinities.tolist(),
+    )
+
+
+def _summaries_of(rows: Sequence[asyncpg.Record]) -> Summaries:
+    if not rows:
+        return no_summaries()
+    columns = dict(zip(rows[0].keys(), zip(*rows, strict=True), strict=True))
+
+    def floats(name: str) -> NDArray[np.float64]:
+        return np.array(columns[name], dtype=np.float64)
+
+    def integers(name: str) -> NDArray[np.int64]:
+        return np.array([value or 0 for value in columns[name]], dtype=np.int64)
+
+    return Summaries(
+        keys=columns["key"],
+        last=Moments(integers("last_step"), integers("last_timestamp"), floats("last_value")),
+        first=Moments(integers("first_step"), integers("first_timestamp"), floats("first_value")),
+        minimum=Extremes(floats("minimum"), integers("minimum_step")),
+        maximum=Extremes(floats("maximum"), integers("maximum_step")),
+        count=integers("points"),
+        total=floats("total"),
+        nans=integers("nans"),
+        infinities=integers("infinities"),
+    )
 
 
 def _decoded(row: asyncpg.Record) -> Columns:
     return decode(keys=tuple(row["keys"]), codec=row["codec"], body=row["body"])
-
-
-def _summary_of(row: asyncpg.Record) -> Summary:
-    return Summary(
-        key=row["key"],
-        last=At(row["last_step"], row["last_timestamp"], row["last_value"]),
-        first=At(row["first_step"], row["first_timestamp"], row["first_value"]),
-        minimum=row["minimum"],
-        minimum_step=row["minimum_step"],
-        maximum=row["maximum"],
-        maximum_step=row["maximum_step"],
-        count=row["points"],
-        total=row["total"],
-        nans=row["nans"],
-        infinities=row["infinities"],
-    )

@@ -9,9 +9,9 @@ import asyncpg
 from headrace.errors import NotFound
 from headrace.runtime.db import Connection
 from services.tracking.domain.entities import LoggedModel, Metric, ModelMetric
-from services.tracking.domain.errors import no_model
+from services.tracking.domain.errors import inactive_experiment, no_model
 from services.tracking.domain.search import Clause, Order
-from services.tracking.store.experiments import get_experiment, inactive_experiment
+from services.tracking.store.experiments import get_experiment
 from services.tracking.store.sql import Query, direction
 
 

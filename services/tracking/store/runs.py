@@ -2,75 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-import asyncpg
-
-from headrace.errors import Conflict, InvalidInput, NotFound
+from headrace.errors import NotFound
 from headrace.runtime.db import Connection
 from services.tracking.domain.entities import (
-    RUN_NAME_TAG,
     LifecycleStage,
     Run,
     RunInfo,
     RunStatus,
 )
-from services.tracking.domain.errors import no_experiment, no_run
+from services.tracking.domain.errors import inactive_run, no_run
 from services.tracking.store.contents import with_contents
-from services.tracking.store.experiments import inactive_experiment
-
-
-async def create_run(
-    connection: Connection,
-    *,
-    project: str,
-    run_id: str,
-    experiment: int,
-    name: str,
-    user_id: str,
-    status: RunStatus,
-    start_time: int,
-    end_time: int | None,
-    tags: Mapping[str, str],
-) -> RunInfo:
-    """A new run in an active experiment, with its tags. NotFound, InvalidInput, Conflict."""
-    try:
-        row = await connection.fetchrow(
-            """
-            with home as (
-                select experiment_id, artifact_location from experiment
-                where project = $1 and experiment_id = $3 and lifecycle_stage = 'active'
-                for share
-            ), made as (
-                insert into run (run_id, project, experiment_id, name, user_id, status,
-                    start_time, end_time, artifact_uri)
-                select $2, $1, experiment_id, $4, $5, $6, $7, $8,
-                    rtrim(artifact_location, '/') || '/' || $2 || '/artifacts'
-                from home
-                returning *
-            ), tagged as (
-                insert into tag (run_id, key, value)
-                select made.run_id, given.key, given.value
-                from made, unnest($9::text[], $10::text[]) as given (key, value)
-            )
-            select * from made
-            """,
-            project,
-            run_id,
-            experiment,
-            name,
-            user_id,
-            status,
-            start_time,
-            end_time,
-            list(tags),
-            list(tags.values()),
-        )
-    except asyncpg.UniqueViolationError as error:
-        raise Conflict(f"Run with id={run_id} already exists.") from error
-    if row is None:
-        raise await _why_no_home(connection, project=project, experiment=experiment)
-    return info_of(row)
+from services.tracking.store.starting import info_of
 
 
 async def find_run(connection: Connection, *, project: str, run_id: str) -> RunInfo | None:
@@ -96,11 +38,7 @@ async def lock_run(connection: Connection, *, project: str, run_id: str) -> RunI
     """
     info = await _lock(connection, project=project, run_id=run_id)
     if info.lifecycle_stage != "active":
-        raise InvalidInput(
-            f"The run {run_id} must be in the 'active' state. "
-            f"Current state is {info.lifecycle_stage}.",
-            field="run_id",
-        )
+        raise inactive_run(run_id, info.lifecycle_stage)
     return info
 
 
@@ -108,24 +46,21 @@ async def update_run(
     connection: Connection,
     run: RunInfo,
     *,
-    name: str | None = None,
     status: RunStatus | None = None,
     start_time: int | None = None,
     end_time: int | None = None,
 ) -> RunInfo:
-    """Change what is given of a locked run; a name is also its `mlflow.runName` tag."""
+    """Change what is given of a locked run; one that was asked to stop and fails was killed."""
     row = await connection.fetchrow(
-        "update run set name = coalesce($2, name), status = coalesce($3, status),"
-        " start_time = coalesce($4, start_time), end_time = coalesce($5, end_time)"
+        "update run set status = case when $2 = 'FAILED' and stop_requested_at is not null"
+        " then 'KILLED' else coalesce($2, status) end,"
+        " start_time = coalesce($3, start_time), end_time = coalesce($4, end_time)"
         " where run_id = $1 returning *",
         run.run_id,
-        name,
         status,
         start_time,
         end_time,
     )
-    if name is not None:
-        await set_tags(connection, run_id=run.run_id, tags={RUN_NAME_TAG: name})
     if row is None:
         raise no_run(run.run_id)
     return info_of(row)
@@ -137,46 +72,6 @@ async def move_run(
     """Delete or restore a run; nothing happens if it is there already. Raises NotFound."""
     await _lock(connection, project=project, run_id=run_id)
     await connection.execute("update run set lifecycle_stage = $2 where run_id = $1", run_id, stage)
-
-
-async def add_params(
-    connection: Connection, *, run_id: str, params: Mapping[str, str]
-) -> dict[str, str]:
-    """Add params to a locked run; what is there stays as it is. Returns what was there before."""
-    rows = await connection.fetch(
-        """
-        with added as (
-            insert into param (run_id, key, value)
-            select $1, given.key, given.value
-            from unnest($2::text[], $3::text[]) as given (key, value)
-            on conflict (run_id, key) do nothing
-        )
-        select key, value from param where run_id = $1 and key = any($2::text[])
-        """,
-        run_id,
-        list(params),
-        list(params.values()),
-    )
-    return {row["key"]: row["value"] for row in rows}
-
-
-async def set_tags(
-    connection: Connection, *, run_id: str, tags: Mapping[str, str]
-) -> dict[str, str]:
-    """Set tags of a locked run. Returns those that changed."""
-    rows = await connection.fetch(
-        """
-        insert into tag (run_id, key, value)
-        select $1, given.key, given.value from unnest($2::text[], $3::text[]) as given (key, value)
-        on conflict (run_id, key) do update set value = excluded.value
-        where tag.value <> excluded.value
-        returning key, value
-        """,
-        run_id,
-        list(tags),
-        list(tags.values()),
-    )
-    return {row["key"]: row["value"] for row in rows}
 
 
 async def get_tag(connection: Connection, *, run_id: str, key: str) -> str | None:
@@ -196,21 +91,6 @@ async def delete_tag(connection: Connection, *, run_id: str, key: str) -> None:
         raise NotFound(f"No tag with name: {key} in run with id {run_id}")
 
 
-def info_of(row: asyncpg.Record) -> RunInfo:
-    """A row of `run`."""
-    return RunInfo(
-        run_id=row["run_id"],
-        experiment_id=str(row["experiment_id"]),
-        name=row["name"],
-        user_id=row["user_id"],
-        status=row["status"],
-        start_time=row["start_time"],
-        end_time=row["end_time"],
-        artifact_uri=row["artifact_uri"],
-        lifecycle_stage=row["lifecycle_stage"],
-    )
-
-
 async def _lock(connection: Connection, *, project: str, run_id: str) -> RunInfo:
     row = await connection.fetchrow(
         "select * from run where project = $1 and run_id = $2 for no key update", project, run_id
@@ -218,14 +98,3 @@ async def _lock(connection: Connection, *, project: str, run_id: str) -> RunInfo
     if row is None:
         raise no_run(run_id)
     return info_of(row)
-
-
-async def _why_no_home(connection: Connection, *, project: str, experiment: int) -> Exception:
-    stage = await connection.fetchval(
-        "select lifecycle_stage from experiment where project = $1 and experiment_id = $2",
-        project,
-        experiment,
-    )
-    if stage is None:
-        return no_experiment(experiment)
-    return inactive_experiment(experiment, stage)

@@ -8,8 +8,8 @@ from headrace.runtime.db import Connection
 from services.tracking.domain.entities import LifecycleStage, Run
 from services.tracking.domain.search import Clause, Order
 from services.tracking.store.contents import with_contents
-from services.tracking.store.runs import info_of
 from services.tracking.store.sql import Query, direction
+from services.tracking.store.starting import info_of
 
 _COLUMNS = {"run_name": "run.name"}
 

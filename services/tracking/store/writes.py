@@ -2,47 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-
-from headrace.runtime.bus import Tx
+from headrace.runtime.bus import Caller, Tx
 from headrace.runtime.clock import Clock
-from headrace.runtime.db import Connection
-from services.tracking.domain.batches import Batch, Written, changed_param, changed_params
+from services.tracking.domain.batches import Batch
 from services.tracking.domain.entities import RUN_NAME_TAG, RunInfo, RunStatus
-from services.tracking.domain.facts import has_finished, run_finished, run_logged
+from services.tracking.domain.entries import Chain, Entry, NewRun, entry_of
+from services.tracking.domain.facts import has_finished, run_finished
+from services.tracking.domain.points import packed
 from services.tracking.store import metrics, runs
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class NewRun:
-    """A run to be made; `name` is what its `mlflow.runName` tag will say."""
-
-    run_id: str
-    experiment: int
-    name: str
-    start_time: int
-    user_id: str = ""
-    tags: Mapping[str, str]
+from services.tracking.store.folding import fold_all
+from services.tracking.store.log import append
+from services.tracking.store.starting import start_runs
 
 
 async def start_run(tx: Tx, new: NewRun, *, project: str) -> RunInfo:
     """Make a run in status RUNNING. Raises NotFound, InvalidInput, Conflict."""
-    tags = {**new.tags, RUN_NAME_TAG: new.name}
-    run = await runs.create_run(
-        tx.connection,
-        project=project,
-        run_id=new.run_id,
-        experiment=new.experiment,
-        name=new.name,
-        user_id=new.user_id,
-        status="RUNNING",
-        start_time=new.start_time,
-        end_time=None,
-        tags=tags,
-    )
-    tx.emit(run_logged(project, run, Written(tags=tags)))
-    return run
+    (outcome,) = await start_runs(tx.connection, [new], project=project)
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome
 
 
 async def change_run(
@@ -57,69 +35,53 @@ async def change_run(
     end_time: int | None = None,
 ) -> RunInfo:
     """Change what is given of a locked run; a repetition says nothing."""
-    renamed = name if name and name != before.name else None
+    if name and name != before.name:
+        await _append(tx, entry_of(before.run_id, None, tags={RUN_NAME_TAG: name}), project=project)
     after = await runs.update_run(
-        tx.connection,
-        before,
-        name=renamed,
-        status=status,
-        start_time=start_time,
-        end_time=end_time,
+        tx.connection, before, status=status, start_time=start_time, end_time=end_time
     )
-    if renamed is not None:
-        tx.emit(run_logged(project, after, Written(tags={RUN_NAME_TAG: renamed})))
     if has_finished(before, after):
-        summaries = await metrics.get_summaries(tx.connection, run_id=after.run_id)
-        tx.emit(run_finished(project, after, summaries.values(), now=clock.now()))
+        await fold_all(tx, [after.run_id], project=project)
+        summaries = await metrics.summaries_of_run(tx.connection, run_id=after.run_id)
+        tx.emit(run_finished(project, after, summaries, now=clock.now()))
     return after
 
 
 async def write_batch(
     tx: Tx, *, project: str, run: RunInfo, batch: Batch, single_param: bool = False
-) -> Written:
-    """Apply a batch to a locked run and say what it changed.
+) -> None:
+    """Apply a batch to a locked run; what it changes is told when it is folded.
 
     A batch that was applied before changes nothing and says nothing. Raises InvalidInput if a
     param would change (`single_param` chooses between MLflow's two texts).
     """
-    connection = tx.connection
-    params = await _write_params(connection, run.run_id, batch.params, single=single_param)
-    summaries = await metrics.write_points(connection, run_id=run.run_id, points=batch.points)
+    columns = packed(batch.points) if len(batch.points) else None
+    entry = entry_of(
+        run.run_id,
+        columns,
+        params=batch.params,
+        tags=batch.tags,
+        chain=chain_of(tx.caller),
+        single_param=single_param,
+    )
+    await _append(tx, entry, project=project)
     if batch.model_metrics:
-        await metrics.add_model_metrics(connection, batch.model_metrics)
-    tags = await _write_tags(connection, run, batch.tags)
-    written = Written(params=params, tags=tags, metrics=summaries)
-    if written:
-        tx.emit(run_logged(project, run, written))
-    return written
+        await metrics.add_model_metrics(tx.connection, batch.model_metrics)
 
 
-async def _write_params(
-    connection: Connection, run_id: str, params: Mapping[str, str], *, single: bool
-) -> dict[str, str]:
-    if not params:
-        return {}
-    before = await runs.add_params(connection, run_id=run_id, params=params)
-    changes = [
-        (key, before[key], value)
-        for key, value in params.items()
-        if key in before and before[key] != value
-    ]
-    if changes and single:
-        raise changed_param(run_id, *changes[0])
-    if changes:
-        raise changed_params(run_id, changes)
-    return {key: value for key, value in params.items() if key not in before}
+def chain_of(caller: Caller | None) -> Chain | None:
+    """The chain of an event's or a call's cause."""
+    if caller is None:
+        return None
+    return Chain(
+        correlation_id=caller.correlation_id,
+        causation_id=caller.causation_id,
+        traceparent=caller.traceparent,
+    )
 
 
-async def _write_tags(
-    connection: Connection, run: RunInfo, tags: Mapping[str, str]
-) -> dict[str, str]:
-    if not tags:
-        return {}
-    name = tags.get(RUN_NAME_TAG)
-    if name and name != run.name:
-        await runs.update_run(connection, run, name=name)
-        rest = {key: value for key, value in tags.items() if key != RUN_NAME_TAG}
-        return {RUN_NAME_TAG: name, **await runs.set_tags(connection, run_id=run.run_id, tags=rest)}
-    return await runs.set_tags(connection, run_id=run.run_id, tags=tags)
+async def _append(tx: Tx, entry: Entry, *, project: str) -> None:
+    appended = await append(tx.connection, [entry], project=project)
+    for outcome in appended.outcomes:
+        if outcome is not None:
+            raise outcome

@@ -38,14 +38,15 @@ class Ear:
                     return found
                 await self._listen()
 
-    async def until_logged(self, run_id: str, count: int, *, seconds: float = 20) -> list[Heard]:
-        """At least `count` RunLogged of a run."""
+    async def until_params(self, run_id: str, count: int, *, seconds: float = 20) -> list[str]:
+        """The params that RunLogged of a run tell, as often as they do, until there are `count`."""
         async with asyncio.timeout(seconds):
             while True:
                 found = [
-                    one
+                    key
                     for one in self._by_id.values()
                     if one.envelope.key == run_id and isinstance(one.data, RunLogged)
+                    for key in one.data.params
                 ]
                 if len(found) >= count:
                     return found

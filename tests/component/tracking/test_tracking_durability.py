@@ -16,7 +16,6 @@ import pytest
 
 from deploy.local import Backends, provision
 from deploy.local.testing import TestDatabase
-from headrace.events import RunLogged
 from tests.component.tracking.listening import listening
 from tests.component.tracking.process import TrackingProcess, prepared
 
@@ -89,8 +88,7 @@ async def test_a_killed_service_loses_nothing_acknowledged_and_doubles_nothing(
                 steps = stored_steps(http, run_id, writer)
                 assert len(steps) == 20 * (len(acks) + 1)
         writes = sum(len(acks) + 1 for acks in acknowledged)
-        told = await ear.until_logged(run_id, writes + 1)
-    params = [key for one in told if isinstance(one.data, RunLogged) for key in one.data.params]
+        params = await ear.until_params(run_id, writes)
     assert len(params) == len(set(params)) == writes
 
 

@@ -10,7 +10,7 @@ import httpx
 from mlflow import MlflowClient
 
 from headrace.client import EventProducer
-from headrace.events import MetricColumn, RunFinished, RunReported
+from headrace.events import MetricColumn, RunFinished, RunLogged, RunReported
 from headrace.events.topics import TRACKING_INTAKE
 from tests.component.tracking.listening import listening
 from tests.harness.bus import dead_letters, until
@@ -75,7 +75,9 @@ async def test_a_report_that_comes_again_changes_nothing(client: MlflowClient, k
         await producer.emit_many([first, first, first])
         await producer.emit(report(run_id, experiment, status="FINISHED", end_time=5))
         told = await ear.until_finished(run_id)
-    assert [type(one.data).__name__ for one in told] == ["RunLogged", "RunLogged", "RunFinished"]
+    logged = [one.data for one in told if isinstance(one.data, RunLogged)]
+    assert [metric.count for one in logged for metric in one.metrics] == [2]
+    assert [key for one in logged for key in one.params] == ["a"]
     assert len(client.get_metric_history(run_id, "loss")) == 2
 
 

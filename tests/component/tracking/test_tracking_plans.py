@@ -8,9 +8,10 @@ from deploy.local.testing import TestDatabase
 from headrace.runtime import db
 from headrace.runtime.bus import Caller, Tx
 from services.tracking.domain.batches import Batch
+from services.tracking.domain.entries import NewRun
 from services.tracking.domain.points import Points
 from services.tracking.domain.search import RUNS, parse_filter, parse_order
-from services.tracking.store import experiments, metrics, runs, search, writes
+from services.tracking.store import experiments, folding, metrics, runs, search, writes
 
 PROJECT = "default"
 
@@ -21,16 +22,21 @@ async def use_a_run(tx: Tx) -> None:
     number = await experiments.ensure_experiment(
         tx.connection, project=PROJECT, name="planned", now_ms=1
     )
-    new = writes.NewRun(run_id=run_id, experiment=number, name="n", start_time=1, tags={"a": "b"})
+    new = NewRun(run_id=run_id, experiment=number, name="n", start_time=1, tags={"a": "b"})
     await writes.start_run(tx, new, project=PROJECT)
     points = Points.of([("loss", 0.5, 5, 5), ("auc", 0.5, 5, 5)])
+    many = Points.of([("loss", 0.5, 5 + step, 5 + step) for step in range(100)])
     batch = Batch(points=points, params={"lr": "1"}, tags={"t": "x"})
-    for again in (batch, batch, Batch(points=Points.of([("loss", 0.25, 4, 4)]))):
+    late = Batch(points=Points.of([("loss", 0.25, 4, 4)]))
+    for again in (batch, batch, late, Batch(points=many)):
         run = await runs.lock_run(tx.connection, project=PROJECT, run_id=run_id)
         await writes.write_batch(tx, project=PROJECT, run=run, batch=again)
+        await runs.get_run(tx.connection, project=PROJECT, run_id=run_id)
+        waiting = await folding.unfolded(tx.connection, project=PROJECT, experiments=[number])
+        await folding.fold_all(tx, waiting, project=PROJECT)
     found = await runs.get_run(tx.connection, project=PROJECT, run_id=run_id)
     assert found.params == {"lr": "1"}
-    assert len(await metrics.history(tx.connection, run_id=run_id, key="loss")) == 2
+    assert len(await metrics.history(tx.connection, run_id=run_id, key="loss")) == 101
     page = await search.search_runs(
         tx.connection,
         project=PROJECT,

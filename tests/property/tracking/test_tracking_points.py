@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import math
-from functools import reduce
 
-import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.tracking.domain.chunks import decode, encode
-from services.tracking.domain.points import INT64_MAX, Columns, Points, columns_of, merge_columns
-from services.tracking.domain.sampling import sample
-from services.tracking.domain.summaries import (
-    Summary,
-    merge,
-    summarise,
-    summary_of,
-    summary_of_columns,
+from services.tracking.domain.points import (
+    INT64_MAX,
+    Columns,
+    Points,
+    columns_of,
+    merge_columns,
+    without,
 )
+from services.tracking.domain.sampling import sample
+from services.tracking.domain.summaries import At, Summaries, Summary, no_summaries, summaries_of
 
 WHOLE = st.integers(-50, 50).map(float)
 VALUES = st.one_of(WHOLE, st.sampled_from([math.nan, math.inf, -math.inf, -0.0]))
@@ -30,11 +29,6 @@ WIDE = st.tuples(
     st.integers(0, INT64_MAX),
     st.integers(-INT64_MAX - 1, INT64_MAX),
 )
-
-
-def shown(summary: Summary) -> str:
-    """A summary as text: NaN equals NaN."""
-    return repr(summary)
 
 
 def packed(points: list[tuple[str, float, int, int]]) -> Columns:
@@ -74,6 +68,60 @@ def test_chunks_that_overlap_show_each_point_once_in_order(
     assert times == sorted(times)
 
 
+def shown(summaries: Summaries) -> dict[str, str]:
+    """Summaries as text, by key: NaN equals NaN."""
+    return {one.key: repr(one) for one in summaries}
+
+
+def expected(points: list[tuple[str, float, int, int]]) -> dict[str, str]:
+    """What the summaries of points must be, reckoned point by point."""
+
+    def rank(point: tuple[str, float, int, int]) -> tuple[int, int, float, bool]:
+        _, value, time, step = point
+        nan = math.isnan(value)
+        return step, time, 0.0 if nan else value + 0.0, nan
+
+    found = {}
+    for key in {point[0] for point in points}:
+        mine = list(packed([point for point in points if point[0] == key]).points())
+        ordered = sorted(mine, key=rank)
+        least, most = (
+            extreme([(value, step) for _, value, _, step in mine if not math.isnan(value)], sign)
+            for sign in (1, -1)
+        )
+        last, first = (At(point[3], point[2], point[1]) for point in (ordered[-1], ordered[0]))
+        found[key] = repr(
+            Summary(
+                key=key,
+                last=last,
+                first=first,
+                minimum=least[0],
+                minimum_step=least[1],
+                maximum=most[0],
+                maximum_step=most[1],
+                count=len(mine),
+                total=math.fsum(value for _, value, _, _ in mine if math.isfinite(value)),
+                nans=sum(math.isnan(value) for _, value, _, _ in mine),
+                infinities=sum(math.isinf(value) for _, value, _, _ in mine),
+            )
+        )
+    return found
+
+
+def extreme(points: list[tuple[float, int]], sign: int) -> tuple[float | None, int | None]:
+    """Value and step of the most extreme point, the earliest step if there are several."""
+    if not points:
+        return None, None
+    return min(points, key=lambda point: (sign * point[0], point[1]))
+
+
+@given(POINTS)
+def test_summaries_are_what_reckoning_point_by_point_gives(
+    points: list[tuple[str, float, int, int]],
+) -> None:
+    assert shown(summaries_of(packed(points))) == expected(points)
+
+
 @given(POINTS, POINTS, POINTS)
 def test_merging_summaries_is_associative_and_commutative(
     one: list[tuple[str, float, int, int]],
@@ -81,26 +129,11 @@ def test_merging_summaries_is_associative_and_commutative(
     three: list[tuple[str, float, int, int]],
 ) -> None:
     a, b, c = (
-        reduce(merge, (summary_of(("a", value + 0.0, at, step)) for _, value, at, step in points))
+        summaries_of(packed([("a", *point[1:]) for point in points]))
         for points in (one, two, three)
     )
-    assert shown(merge(a, b)) == shown(merge(b, a))
-    assert shown(merge(merge(a, b), c)) == shown(merge(a, merge(b, c)))
-
-
-@given(st.lists(POINT, min_size=16, max_size=60))
-def test_a_summary_by_columns_is_the_merge_of_its_points(
-    points: list[tuple[str, float, int, int]],
-) -> None:
-    values = np.array([value + 0.0 for _, value, _, _ in points])
-    times = np.array([time for _, _, time, _ in points], dtype=np.int64)
-    steps = np.array([step for _, _, _, step in points], dtype=np.int64)
-    by_columns = summary_of_columns("a", values, times, steps)
-    singles = (
-        summary_of(("a", value, time, step))
-        for value, time, step in zip(values.tolist(), times.tolist(), steps.tolist(), strict=True)
-    )
-    assert shown(by_columns) == shown(reduce(merge, singles))
+    assert shown(a.onto(b)) == shown(b.onto(a))
+    assert shown(a.onto(b).onto(c)) == shown(a.onto(b.onto(c)))
 
 
 @given(POINTS, st.integers(0, 60))
@@ -109,11 +142,20 @@ def test_a_run_logged_in_two_writes_has_the_summaries_of_one_write(
 ) -> None:
     columns = packed(points)
     unique = list(columns.points())
-    first = summarise(packed(unique[:cut]), {}) if unique[:cut] else {}
-    second = summarise(packed(unique[cut:]), first) if unique[cut:] else {}
-    assert {key: shown(one) for key, one in {**first, **second}.items()} == {
-        key: shown(one) for key, one in summarise(columns, {}).items()
-    }
+    first = summaries_of(packed(unique[:cut])) if unique[:cut] else no_summaries()
+    second = summaries_of(packed(unique[cut:])).onto(first) if unique[cut:] else no_summaries()
+    assert {**shown(first), **shown(second)} == shown(summaries_of(columns))
+
+
+@given(POINTS, POINTS)
+def test_what_is_stored_already_is_taken_out_exactly(
+    stored: list[tuple[str, float, int, int]], given_: list[tuple[str, float, int, int]]
+) -> None:
+    fresh = without(packed(given_), packed(stored))
+    known = set(map(repr, packed(stored).points()))
+    assert list(map(repr, fresh.points())) == [
+        repr(point) for point in packed(given_).points() if repr(point) not in known
+    ]
 
 
 @settings(max_examples=50)

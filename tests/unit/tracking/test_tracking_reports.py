@@ -10,7 +10,8 @@ from services.tracking.domain.batches import Written
 from services.tracking.domain.entities import RunInfo, RunStatus
 from services.tracking.domain.facts import has_finished, run_finished, run_logged
 from services.tracking.domain.intake import batch_of, check_report
-from services.tracking.domain.summaries import summary_of
+from services.tracking.domain.points import Points, columns_of
+from services.tracking.domain.summaries import summaries_of
 
 
 def run(status: RunStatus = "RUNNING", end_time: int | None = None) -> RunInfo:
@@ -65,7 +66,12 @@ def test_a_change_to_a_final_status_is_an_end_and_only_once() -> None:
 
 def test_an_end_without_a_time_is_now() -> None:
     now = datetime(2013, 1, 1, tzinfo=UTC)
-    event = run_finished("default", run("FAILED"), [summary_of(("loss", 0.5, 1, 1))], now=now)
+    event = run_finished(
+        "default",
+        run("FAILED"),
+        summaries_of(columns_of(Points.of([("loss", 0.5, 1, 1)]))),
+        now=now,
+    )
     assert (event.finished_at, event.metrics) == (now, {"loss": 0.5})
 
 
@@ -76,7 +82,9 @@ def test_an_impossible_time_does_not_stop_a_run_from_ending() -> None:
 
 
 def test_what_was_logged_is_told_as_it_was_kept() -> None:
-    written = Written(params={"a": "1"}, metrics={"loss": summary_of(("loss", 2.0, 7, 3))})
+    written = Written(
+        params={"a": "1"}, metrics=summaries_of(columns_of(Points.of([("loss", 2.0, 7, 3)])))
+    )
     event = run_logged("default", run(), written)
     (loss,) = event.metrics
     assert (loss.last, loss.step, loss.timestamp, loss.count) == (2.0, 3, 7, 1)

@@ -159,10 +159,12 @@ class Tx:
         correlation_id: str | None = None,
         causation_id: str | None = None,
         event_id: str | None = None,
+        caller: Caller | None = None,
     ) -> str:
         """Publish after the commit; returns the event id.
 
-        The cause is, in this order: what is given, the event being handled, the API's caller.
+        The cause is, in this order: what is given, the event being handled, `caller` if it is
+        given, the transaction's caller.
         Lock the aggregate's row before, so that order in the log is order of commits. Raises
         InvalidInput for data that no record could carry, before anything is committed.
         """
@@ -172,7 +174,7 @@ class Tx:
             raise InvalidInput(
                 f"{contract.name} of {len(payload)} bytes: at most {MAX_RECORD_BYTES} fit an event"
             )
-        chain = self._chain(cause, correlation_id, causation_id)
+        chain = self._chain(cause, correlation_id, causation_id, caller)
         identity = event_id or new_id()
         headers = {
             "ce_subject": contract.subject(data),
@@ -221,10 +223,14 @@ class Tx:
         return identity
 
     def _chain(
-        self, cause: Event[Any] | None, correlation_id: str | None, causation_id: str | None
+        self,
+        cause: Event[Any] | None,
+        correlation_id: str | None,
+        causation_id: str | None,
+        caller: Caller | None = None,
     ) -> dict[str, str]:
         """Headers that say when, and put an event into its chain of causes."""
-        caller = Caller.by(cause) if cause is not None else self.caller
+        caller = Caller.by(cause) if cause is not None else caller or self.caller
         correlation = correlation_id or (caller.correlation_id if caller else None)
         if correlation is None:
             raise ValueError("emit in a batch handler needs `cause` or `correlation_id`")

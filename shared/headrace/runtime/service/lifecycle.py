@@ -20,8 +20,10 @@ from contextlib import AsyncExitStack
 from typing import Any, Final, TypeVar
 
 import uvloop
+from starlette.types import ASGIApp
 
 from headrace.runtime.bus import Bus, Tail
+from headrace.runtime.service.fast import FastPath
 from headrace.runtime.service.http import application
 from headrace.runtime.service.middleware import Surroundings
 from headrace.runtime.service.model import Resources, Service
@@ -64,8 +66,9 @@ class Process:
         self._tails: Sequence[Tail] = list(service.tails(resources)) if service.tails else []
         settings = resources.settings
         app = application(service, resources, tails=self._tails)
+        surrounded = Surroundings(app, tracer=resources.tracer, stopping=resources.stopping)
         self._server = HttpServer(
-            Surroundings(app, tracer=resources.tracer, stopping=resources.stopping),
+            _with_fast_path(surrounded, service, resources),
             host=settings.http_host,
             port=settings.http_port,
         )
@@ -118,6 +121,13 @@ class Process:
     async def _told(self) -> None:
         if self._service.on_stop is not None:
             await self._service.on_stop(self._resources)
+
+
+def _with_fast_path(app: ASGIApp, service: Service[Any], resources: Resources[Any]) -> ASGIApp:
+    """Requests that are traced take the ordinary path: there they have a span."""
+    if service.fast_routes is None or resources.tracer.on:
+        return app
+    return FastPath(app, service.fast_routes(resources), stopping=resources.stopping)
 
 
 async def _prepared(service: Service[Any], stack: AsyncExitStack, *, log: Log) -> Process:

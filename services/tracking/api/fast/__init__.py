@@ -1,0 +1,135 @@
+"""The calls that trainings make all the time, answered without the framework.
+
+Each is read at a glance (`reading`); what is unusual is left to the ordinary function of the same
+path, which knows other spellings and says what is wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
+
+import orjson
+
+from headrace.runtime.bus import Caller
+from headrace.runtime.service import FastAnswer, FastFunction, FastRoutes
+from headrace.runtime.telemetry import Log
+from services.tracking.api.call import Gate
+from services.tracking.api.documents import info_document, pairs_document
+from services.tracking.api.errors import answer, is_unforeseen
+from services.tracking.api.fast.acknowledged import Acknowledged, name_of
+from services.tracking.api.fast.reading import Reader
+from services.tracking.domain.entities import RUN_NAME_TAG
+from services.tracking.domain.entries import Chain, Entry
+from services.tracking.store.writer import Writer
+
+BASES: Final = ("/api/2.0/mlflow/runs", "/ajax-api/2.0/mlflow/runs")
+_DONE: Final = FastAnswer(200, b"{}")
+_Read = Callable[[Mapping[str, object], Chain | None], Entry | None]
+
+
+def routes(*, gate: Gate, writer: Writer, log: Log) -> FastRoutes:
+    """Functions by path, under both of the bases that clients use."""
+    calls = _Calls(gate=gate, writer=writer, log=log)
+    reader = Reader()
+    functions: dict[str, FastFunction] = {
+        "log-metric": calls.writing(reader.metric),
+        "log-batch": calls.log_batch(reader.batch),
+        "log-parameter": calls.writing(reader.param),
+        "set-tag": calls.writing(reader.tag),
+        "create": calls.create_run(reader),
+    }
+    return {f"{base}/{name}": function for base in BASES for name, function in functions.items()}
+
+
+class _Calls:
+    def __init__(self, *, gate: Gate, writer: Writer, log: Log) -> None:
+        self._gate = gate
+        self._writer = writer
+        self._log = log
+
+    def writing(self, read: _Read) -> FastFunction:
+        """A call that adds to a run."""
+
+        async def serve(body: bytes, caller: Caller | None) -> FastAnswer | None:
+            entry = _read(body, caller, read)
+            return await self._write(entry, body) if entry is not None else None
+
+        return serve
+
+    def log_batch(self, read: _Read) -> FastFunction:
+        """As `writing`; the same points in the same words again cost a look at the run."""
+        acknowledged = Acknowledged()
+
+        async def serve(body: bytes, caller: Caller | None) -> FastAnswer | None:
+            name = name_of(body)
+            run_id = acknowledged.run_of(name)
+            entry = _read(body, caller, read) if run_id is None else Entry(run_id=run_id)
+            if entry is None:
+                return None
+            answered = await self._write(entry, body)
+            if answered is _DONE and not (entry.params or entry.tags):
+                acknowledged.add(name, entry.run_id)
+            return answered
+
+        return serve
+
+    def create_run(self, reader: Reader) -> FastFunction:
+        """Make a run."""
+
+        async def serve(body: bytes, caller: Caller | None) -> FastAnswer | None:
+            document = _object(body)
+            new = reader.new_run(document, _chain(caller)) if document is not None else None
+            if new is None:
+                return None
+
+            async def start() -> FastAnswer:
+                info = await self._writer.start_run(new)
+                tags = pairs_document({**new.tags, RUN_NAME_TAG: new.name})
+                run = {"info": info_document(info), "data": {"tags": tags}}
+                return FastAnswer(200, orjson.dumps({"run": {**run, "inputs": {}, "outputs": {}}}))
+
+            return await self._guarded(start, len(body))
+
+        return serve
+
+    async def _write(self, entry: Entry, body: bytes) -> FastAnswer:
+        async def write() -> FastAnswer:
+            await self._writer.write(entry)
+            return _DONE
+
+        return await self._guarded(write, len(body))
+
+    async def _guarded(self, work: Callable[[], Awaitable[FastAnswer]], size: int) -> FastAnswer:
+        try:
+            with self._gate.inside(size):
+                return await work()
+        except Exception as error:
+            if is_unforeseen(error):
+                self._log.exception("call_failed", route="fast")
+            refused = answer(error)
+            headers = [header for header in refused.raw_headers if header[0] == b"retry-after"]
+            return FastAnswer(refused.status_code, bytes(refused.body), tuple(headers))
+
+
+def _read(body: bytes, caller: Caller | None, read: _Read) -> Entry | None:
+    document = _object(body)
+    return read(document, _chain(caller)) if document is not None else None
+
+
+def _object(body: bytes) -> Mapping[str, object] | None:
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    return document if isinstance(document, dict) else None
+
+
+def _chain(caller: Caller | None) -> Chain | None:
+    if caller is None:
+        return None
+    return Chain(
+        correlation_id=caller.correlation_id,
+        causation_id=caller.causation_id,
+        traceparent=caller.traceparent,
+    )

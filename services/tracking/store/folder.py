@@ -1,0 +1,86 @@
+"""Folds the log of runs in the background, soon after it was written."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import MutableMapping, Sequence
+from typing import Final
+
+import asyncpg
+
+from headrace.runtime.bus import Bus, Caller
+from headrace.runtime.db import DATABASE_TROUBLE
+from headrace.runtime.telemetry import Log
+from services.tracking.domain.points import Columns
+from services.tracking.store import folding
+
+PAUSE_SECONDS: Final = 0.2
+"""What is logged within it is told by one event a run, and changes each summary once."""
+_LOOK_SECONDS: Final = 5.0
+_WAIT_SECONDS: Final = 1.0
+
+
+class Folder:
+    """Runs until cancelled; several processes may, each run is folded by one at a time."""
+
+    def __init__(
+        self,
+        *,
+        bus: Bus,
+        project: str,
+        appended: asyncio.Event,
+        recent: MutableMapping[int, Columns],
+        log: Log,
+    ) -> None:
+        self._bus = bus
+        self._project = project
+        self._appended = appended
+        self._recent = recent
+        self._log = log
+
+    async def run(self) -> None:
+        """Fold whenever something was appended, and what other processes left now and then."""
+        while True:
+            try:
+                if not await self._turn():
+                    await self._wait()
+            except DATABASE_TROUBLE as error:
+                self._log.warning("not_folded", reason=repr(error))
+                await asyncio.sleep(_WAIT_SECONDS)
+            await asyncio.sleep(PAUSE_SECONDS)
+
+    async def _wait(self) -> None:
+        try:
+            async with asyncio.timeout(_LOOK_SECONDS):
+                await self._appended.wait()
+        except TimeoutError:
+            pass
+
+    async def _turn(self) -> int:
+        """Fold the oldest entries; returns how many."""
+        self._appended.clear()
+        count = 0
+        while True:
+            async with self._bus.transaction(Caller.none()) as tx:
+                run_ids = await folding.runs_to_fold(tx, limit=folding.MAX_ROWS)
+            folded = await self._fold(run_ids) if run_ids else 0
+            count += folded
+            if folded < folding.MAX_ROWS:
+                return count
+
+    async def _fold(self, run_ids: Sequence[str]) -> int:
+        """All runs in one transaction; if that fails each in its own, so that none waits."""
+        try:
+            return await self._fold_together(run_ids)
+        except DATABASE_TROUBLE as error:
+            if isinstance(error, asyncpg.PostgresConnectionError) or len(run_ids) == 1:
+                raise
+        except Exception:
+            if len(run_ids) == 1:
+                self._log.exception("run_not_folded", run_id=run_ids[0])
+                return 0
+        return sum([await self._fold([run_id]) for run_id in run_ids])
+
+    async def _fold_together(self, run_ids: Sequence[str]) -> int:
+        async with self._bus.transaction(Caller.none()) as tx:
+            return await folding.fold(tx, run_ids, project=self._project, recent=self._recent)

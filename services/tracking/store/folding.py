@@ -1,0 +1,273 @@
+"""Folding: the log of runs becomes summaries, chunks and events, each write exactly once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, MutableMapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, groupby
+from typing import Final
+
+import asyncpg
+import numpy as np
+
+from headrace.runtime.bus import Caller, Tx
+from headrace.runtime.db import Connection
+from services.tracking.domain.batches import Written
+from services.tracking.domain.chunks import encode
+from services.tracking.domain.entities import RunInfo
+from services.tracking.domain.facts import run_logged
+from services.tracking.domain.points import Columns, united, without
+from services.tracking.domain.summaries import Summaries, joined, no_summaries, summaries_of
+from services.tracking.store import metrics
+from services.tracking.store.log import columns_of_row
+from services.tracking.store.starting import info_of
+
+MAX_ROWS: Final = 2000
+MAX_POINTS: Final = 65_536
+_ChainRow = tuple[str, str | None, str | None] | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Logged:
+    """A row of the log."""
+
+    chunk_id: int | None
+    columns: Columns | None
+    params: Mapping[str, str]
+    tags: Mapping[str, str]
+    chain: _ChainRow
+
+
+async def runs_to_fold(tx: Tx, *, limit: int) -> list[str]:
+    """Runs with the oldest entries of the log."""
+    rows = await tx.connection.fetch(
+        "select distinct run_id from (select run_id from run_log order by log_id limit $1) as old",
+        limit,
+    )
+    return [row["run_id"] for row in rows]
+
+
+async def unfolded(
+    connection: Connection, *, project: str, experiments: Sequence[int]
+) -> list[str]:
+    """Runs of some experiments that have entries in the log."""
+    rows = await connection.fetch(
+        "select run_id from (select distinct run_id from run_log) as logged join run using (run_id)"
+        " where project = $1 and experiment_id = any($2)",
+        project,
+        list(experiments),
+    )
+    return [row["run_id"] for row in rows]
+
+
+async def fold_all(tx: Tx, run_ids: Sequence[str], *, project: str) -> None:
+    """Fold everything that was logged to some runs."""
+    while await fold(tx, run_ids, project=project):
+        pass
+
+
+async def fold(
+    tx: Tx,
+    run_ids: Sequence[str],
+    *,
+    project: str,
+    recent: MutableMapping[int, Columns] | None = None,
+) -> int:
+    """Fold what the log has of these runs; returns the number of entries.
+
+    The runs are locked until the transaction ends: nobody else folds them, and their events come
+    in the order of their commits. `recent` are points by their place in the log which this process
+    wrote itself; what is used is taken out of it.
+    """
+    rows = await tx.connection.fetch(
+        "select * from run where project = $1 and run_id = any($2)"
+        " order by run_id for no key update",
+        project,
+        list(run_ids),
+    )
+    homes = {row["run_id"]: info_of(row) for row in rows}
+    logged, log_ids = await _take(tx, list(homes), recent if recent is not None else {})
+    if not log_ids:
+        return 0
+    await _Folding(tx=tx, project=project, homes=homes, logged=logged).apply()
+    await tx.connection.execute("delete from run_log where log_id = any($1)", log_ids)
+    return len(log_ids)
+
+
+class _Folding:
+    """One transaction's work over some runs."""
+
+    def __init__(
+        self,
+        *,
+        tx: Tx,
+        project: str,
+        homes: Mapping[str, RunInfo],
+        logged: Mapping[str, Sequence[_Logged]],
+    ) -> None:
+        self._tx = tx
+        self._project = project
+        self._homes = homes
+        self._logged = logged
+        self._states: dict[str, Summaries] = {}
+        self._touched: dict[str, Summaries] = {}
+        self._merged: list[tuple[str, Columns]] = []
+        self._doomed: list[int] = []
+
+    async def apply(self) -> None:
+        """Summaries, chunks and events of what was logged."""
+        connection = self._tx.connection
+        self._states = await metrics.summaries_of(connection, self._keys())
+        for run_id, entries in self._logged.items():
+            for chain, group in groupby(entries, key=lambda entry: entry.chain):
+                await self._fold_group(run_id, chain, list(group))
+        if self._touched:
+            await metrics.put_summaries(connection, self._touched)
+        if self._merged:
+            chunks = [(run_id, encode(columns)) for run_id, columns in self._merged]
+            await metrics.insert_chunks(connection, chunks)
+        if self._doomed:
+            await metrics.delete_chunks(connection, self._doomed)
+
+    def _keys(self) -> dict[str, list[str]]:
+        return {
+            run_id: sorted(
+                {key for entry in entries if entry.columns for key in entry.columns.keys}
+            )
+            for run_id, entries in self._logged.items()
+        }
+
+    async def _fold_group(self, run_id: str, chain: _ChainRow, entries: Sequence[_Logged]) -> None:
+        fresh = await self._fresh_points(run_id, entries)
+        touched = summaries_of(fresh).onto(self._states.get(run_id, no_summaries()))
+        if len(touched):
+            self._states[run_id] = _replaced(self._states.get(run_id), touched)
+            self._touched[run_id] = _replaced(self._touched.get(run_id), touched)
+        written = Written(
+            params={key: value for entry in entries for key, value in entry.params.items()},
+            tags={key: value for entry in entries for key, value in entry.tags.items()},
+            metrics=touched,
+        )
+        if written:
+            event = run_logged(self._project, self._homes[run_id], written)
+            self._tx.emit(event, caller=_caller(chain))
+
+    async def _fresh_points(self, run_id: str, entries: Sequence[_Logged]) -> Columns:
+        """Points of these entries that were not stored before; few ones are kept for a chunk."""
+        parts = [entry.columns for entry in entries if entry.columns is not None]
+        columns = united(parts)
+        if not len(columns):
+            return columns
+        small = [
+            entry.columns for entry in entries if entry.columns is not None and not entry.chunk_id
+        ]
+        if not self._may_repeat(run_id, columns):
+            self._merged.extend([(run_id, united(small))] if small else [])
+            return columns
+        return await self._unrepeated(run_id, columns, entries, small)
+
+    def _may_repeat(self, run_id: str, columns: Columns) -> bool:
+        """Whether a point is not after all that is stored: only such a one can be a repetition."""
+        before = self._states.get(run_id, no_summaries())
+        given = summaries_of(columns)
+        places = before.places_of(given.keys)
+        known = np.flatnonzero(places >= 0)
+        first, last = given.first.at(known), before.last.at(places[known])
+        after = (first.step > last.step) | (
+            (first.step == last.step) & (first.timestamp > last.timestamp)
+        )
+        return not bool(after.all())
+
+    async def _unrepeated(
+        self, run_id: str, columns: Columns, entries: Sequence[_Logged], small: Sequence[Columns]
+    ) -> Columns:
+        """Compare with what is stored, exactly; what repeats is not stored twice."""
+        large = [entry.chunk_id for entry in entries if entry.chunk_id is not None]
+        found = await metrics.overlapping(
+            self._tx.connection, run_id=run_id, columns=columns, but=large
+        )
+        waiting = [part for other, part in self._merged if other == run_id]
+        stored = united([*(chunk.columns for chunk in found), *waiting])
+        fresh = without(columns, stored)
+        if len(fresh) == len(columns):
+            self._merged.extend([(run_id, united(small))] if small else [])
+        elif large and len(fresh) < len(columns):
+            self._doomed.extend(large)
+            self._merged.extend([(run_id, fresh)] if len(fresh) else [])
+        elif len(fresh):
+            self._merged.append((run_id, fresh))
+        return fresh
+
+
+async def _take(
+    tx: Tx, run_ids: Sequence[str], recent: MutableMapping[int, Columns]
+) -> tuple[dict[str, list[_Logged]], list[int]]:
+    """Entries of locked runs, the oldest first, and where they stand in the log."""
+    rows = _first(
+        await tx.connection.fetch(
+            "select log_id, run_id, chunk_id, points, told from run_log where run_id = any($1)"
+            " order by log_id limit $2",
+            list(run_ids),
+            MAX_ROWS,
+        )
+    )
+    known = {row["log_id"]: recent.pop(row["log_id"], None) for row in rows if row["points"]}
+    unknown = [log_id for log_id, columns in known.items() if columns is None]
+    if unknown:
+        known |= await _read(tx, unknown)
+    logged: dict[str, list[_Logged]] = {}
+    for row in rows:
+        logged.setdefault(row["run_id"], []).append(_logged(row, known.get(row["log_id"])))
+    return logged, [row["log_id"] for row in rows]
+
+
+def _first(rows: Sequence[asyncpg.Record]) -> list[asyncpg.Record]:
+    """As many of the rows as one transaction takes: sorting more points would stall the loop."""
+    points = accumulate(row["points"] or 0 for row in rows)
+    return [
+        row
+        for place, (row, sum_) in enumerate(zip(rows, points, strict=True))
+        if sum_ <= MAX_POINTS or not place
+    ]
+
+
+async def _read(tx: Tx, log_ids: Sequence[int]) -> dict[int, Columns | None]:
+    rows = await tx.connection.fetch(
+        """
+        select log_id, coalesce(run_log.keys, array_to_string(chunk.keys, chr(10))) as keys,
+            coalesce(run_log.codec, chunk.codec) as codec,
+            coalesce(run_log.body, chunk.body) as body
+        from run_log left join metric_chunk as chunk using (chunk_id)
+        where log_id = any($1)
+        """,
+        list(log_ids),
+    )
+    return {row["log_id"]: columns_of_row(row) for row in rows}
+
+
+def _logged(row: asyncpg.Record, columns: Columns | None) -> _Logged:
+    told = row["told"] or {}
+    chain = told.get("chain")
+    return _Logged(
+        chunk_id=row["chunk_id"],
+        columns=columns,
+        params=told.get("params", {}),
+        tags=told.get("tags", {}),
+        chain=(chain[0], chain[1], chain[2]) if chain else None,
+    )
+
+
+def _caller(chain: _ChainRow) -> Caller:
+    """Whose event it is: of the write's chain, or the beginning of one."""
+    if chain is None:
+        return Caller.none()
+    correlation_id, causation_id, traceparent = chain
+    return Caller(correlation_id=correlation_id, causation_id=causation_id, traceparent=traceparent)
+
+
+def _replaced(before: Summaries | None, changed: Summaries) -> Summaries:
+    """The states with those that changed in the place of what they were."""
+    if before is None:
+        return changed
+    kept = np.flatnonzero(changed.places_of(before.keys) < 0)
+    return joined(before.at(kept), changed) if len(kept) else changed

@@ -1,0 +1,317 @@
+"""The log of runs: writes of many calls are added to it by a few statements.
+
+An entry is durable, and part of what every reader sees, as soon as it is here. Folding
+(`services.tracking.store.folding`) then brings it into summaries and tells of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import asyncpg
+
+from headrace.errors import InvalidInput
+from headrace.runtime.db import Connection
+from services.tracking.domain.batches import changed_param, changed_params
+from services.tracking.domain.chunks import Chunk, decode
+from services.tracking.domain.entities import RUN_NAME_TAG
+from services.tracking.domain.entries import Entry, told_of
+from services.tracking.domain.errors import inactive_run, no_run, stop_requested
+from services.tracking.domain.points import Columns
+
+Outcome = Exception | None
+"""Of one entry: why it was refused, or None if it is applied, now or by an earlier write."""
+
+_APPEND = """
+with given as (
+    select * from unnest($2::text[], $3::bytea[], $4::text[], $5::int[], $6::bigint[], $7::bigint[],
+        $8::smallint[], $9::bytea[], $10::boolean[], $11::jsonb[]) with ordinality
+        as given (run_id, digest, keys, points, first_timestamp, last_timestamp, codec, body,
+            large, told, place)
+), home as (
+    select run_id, lifecycle_stage, stop_requested_at from run
+    where project = $1 and run_id = any($12::text[])
+), welcome as (
+    select given.* from given join home using (run_id)
+    where lifecycle_stage = 'active' and stop_requested_at is null
+), chunked as (
+    insert into metric_chunk (run_id, digest, keys, points, first_timestamp, last_timestamp,
+        codec, body)
+    select run_id, digest, string_to_array(keys, chr(10)), points, first_timestamp,
+        last_timestamp, codec, body
+    from welcome where large order by place
+    on conflict (run_id, digest) do nothing
+    returning chunk_id, run_id, digest
+), logged as (
+    insert into run_log (run_id, digest, points, chunk_id, keys, codec, body, told)
+    select run_id, digest, points, chunk_id,
+        case when not large then keys end, case when not large then codec end,
+        case when not large then body end, told
+    from welcome left join chunked using (run_id, digest)
+    where chunk_id is not null or not large
+    order by place
+    on conflict (run_id, digest) do nothing
+    returning log_id, run_id, digest
+)
+select run_id, lifecycle_stage, stop_requested_at, null::bigint as log_id, null::bytea as digest
+from home
+union all
+select run_id, null, null, log_id, digest from logged
+"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Appended:
+    """What became of the entries, in their order, and where their points stand in the log."""
+
+    outcomes: Sequence[Outcome]
+    columns: Mapping[int, Columns]
+
+
+def needs_transaction(entries: Sequence[Entry]) -> bool:
+    """Whether appending takes more than one statement."""
+    return any(entry.params or entry.tags for entry in entries)
+
+
+async def append(connection: Connection, entries: Sequence[Entry], *, project: str) -> Appended:
+    """Add entries, each of them whole or not at all.
+
+    A repetition is taken and changes nothing. The connection must be inside a transaction if
+    `needs_transaction`.
+    """
+    outcomes: list[Outcome] = [None] * len(entries)
+    fresh = dict(enumerate(entries))
+    if needs_transaction(entries):
+        refused, fresh = await _write_pairs(connection, entries, project=project)
+        for place, error in refused.items():
+            outcomes[place] = error
+    run_ids = list({entry.run_id for entry in fresh.values()})
+    rows = await connection.fetch(_APPEND, project, *_columns_of(fresh.values()), run_ids)
+    states = {row["run_id"]: row for row in rows if row["log_id"] is None}
+    for place, entry in fresh.items():
+        outcomes[place] = _refusal(entry.run_id, states.get(entry.run_id))
+    return Appended(outcomes=outcomes, columns=_standing(rows, fresh.values()))
+
+
+async def pending(connection: Connection, run_ids: Sequence[str]) -> dict[str, list[Columns]]:
+    """Points of these runs that are in the log and not in summaries, write by write."""
+    rows = await connection.fetch(
+        """
+        select run_log.run_id,
+            coalesce(run_log.keys, array_to_string(chunk.keys, chr(10))) as keys,
+            coalesce(run_log.codec, chunk.codec) as codec,
+            coalesce(run_log.body, chunk.body) as body
+        from run_log left join metric_chunk as chunk using (chunk_id)
+        where run_log.run_id = any($1) and run_log.digest is not null
+        order by run_log.log_id
+        """,
+        list(run_ids),
+    )
+    found: dict[str, list[Columns]] = {}
+    for row in rows:
+        found.setdefault(row["run_id"], []).append(columns_of_row(row))
+    return found
+
+
+async def small_parts(connection: Connection, *, run_id: str, key: str) -> list[Columns]:
+    """Points of a run's writes that have no chunk yet; of those that bring the key at all."""
+    rows = await connection.fetch(
+        "select keys, codec, body from run_log where run_id = $1 and keys is not null"
+        " and $2 = any(string_to_array(keys, chr(10)))",
+        run_id,
+        key,
+    )
+    return [columns_of_row(row) for row in rows]
+
+
+def columns_of_row(row: asyncpg.Record) -> Columns:
+    """The points of a row that has keys (one a line), codec and body."""
+    return decode(keys=tuple(row["keys"].split("\n")), codec=row["codec"], body=row["body"])
+
+
+async def _write_pairs(
+    connection: Connection, entries: Sequence[Entry], *, project: str
+) -> tuple[dict[int, Exception], dict[int, Entry]]:
+    """Write the params and tags of entries; returns refusals, and the rest with what changed."""
+    states = await _lock_runs(connection, entries, project=project)
+    params, tags = await _stored_pairs(connection, entries)
+    refused: dict[int, Exception] = {}
+    fresh: dict[int, Entry] = {}
+    new_params: dict[tuple[str, str], str] = {}
+    new_tags: dict[tuple[str, str], str] = {}
+    for place, entry in enumerate(entries):
+        if not (entry.params or entry.tags):
+            fresh[place] = entry
+            continue
+        error = _refusal(entry.run_id, states.get(entry.run_id)) or _conflict(entry, params)
+        if error is not None:
+            refused[place] = error
+            continue
+        added = _added(entry.run_id, entry.params, params)
+        changed = _added(entry.run_id, entry.tags, tags)
+        new_params.update(added)
+        new_tags.update(changed)
+        fresh[place] = replace(
+            entry,
+            params={key: value for (_, key), value in added.items()},
+            tags={key: value for (_, key), value in changed.items()},
+        )
+    await _put(connection, "param", new_params)
+    await _put(connection, "tag", new_tags)
+    await _rename(connection, new_tags)
+    return refused, fresh
+
+
+def _added(
+    run_id: str, pairs: Mapping[str, str], stored: dict[tuple[str, str], str]
+) -> dict[tuple[str, str], str]:
+    """Pairs that differ from what is stored, which they become part of."""
+    added = {
+        (run_id, key): value for key, value in pairs.items() if stored.get((run_id, key)) != value
+    }
+    stored.update(added)
+    return added
+
+
+def _conflict(entry: Entry, params: Mapping[tuple[str, str], str]) -> InvalidInput | None:
+    changes = [
+        (key, params[entry.run_id, key], value)
+        for key, value in entry.params.items()
+        if params.get((entry.run_id, key), value) != value
+    ]
+    if not changes:
+        return None
+    if entry.single_param:
+        return changed_param(entry.run_id, *changes[0])
+    return changed_params(entry.run_id, changes)
+
+
+async def _lock_runs(
+    connection: Connection, entries: Sequence[Entry], *, project: str
+) -> dict[str, asyncpg.Record]:
+    rows = await connection.fetch(
+        "select run_id, lifecycle_stage, stop_requested_at from run"
+        " where project = $1 and run_id = any($2) order by run_id for no key update",
+        project,
+        [entry.run_id for entry in entries if entry.params or entry.tags],
+    )
+    return {row["run_id"]: row for row in rows}
+
+
+async def _stored_pairs(
+    connection: Connection, entries: Sequence[Entry]
+) -> tuple[dict[tuple[str, str], str], dict[tuple[str, str], str]]:
+    """Params and tags that are there under the entries' keys."""
+    params = [(entry.run_id, key) for entry in entries for key in entry.params]
+    tags = [(entry.run_id, key) for entry in entries for key in entry.tags]
+    rows = await connection.fetch(
+        """
+        select true as of_param, param.run_id, param.key, param.value
+        from unnest($1::text[], $2::text[]) as wanted (run_id, key)
+        join param using (run_id, key)
+        union all
+        select false, tag.run_id, tag.key, tag.value
+        from unnest($3::text[], $4::text[]) as wanted (run_id, key)
+        join tag using (run_id, key)
+        """,
+        *(list(column) for column in zip(*params, strict=True)) if params else ([], []),
+        *(list(column) for column in zip(*tags, strict=True)) if tags else ([], []),
+    )
+    found: tuple[dict[tuple[str, str], str], dict[tuple[str, str], str]] = ({}, {})
+    for row in rows:
+        found[0 if row["of_param"] else 1][row["run_id"], row["key"]] = row["value"]
+    return found
+
+
+async def _put(connection: Connection, table: str, pairs: Mapping[tuple[str, str], str]) -> None:
+    if not pairs:
+        return
+    statement = {
+        "param": "insert into param (run_id, key, value)"
+        " select * from unnest($1::text[], $2::text[], $3::text[])",
+        "tag": "insert into tag (run_id, key, value)"
+        " select * from unnest($1::text[], $2::text[], $3::text[])"
+        " on conflict (run_id, key) do update set value = excluded.value",
+    }[table]
+    ordered = sorted(pairs.items())
+    await connection.execute(
+        statement,
+        [run_id for (run_id, _), _ in ordered],
+        [key for (_, key), _ in ordered],
+        [value for _, value in ordered],
+    )
+
+
+async def _rename(connection: Connection, tags: Mapping[tuple[str, str], str]) -> None:
+    """The tag of a run's name is its name."""
+    names = {run_id: name for (run_id, key), name in tags.items() if key == RUN_NAME_TAG and name}
+    if names:
+        await connection.execute(
+            "update run set name = given.name from unnest($1::text[], $2::text[])"
+            " as given (run_id, name) where run.run_id = given.run_id",
+            list(names),
+            list(names.values()),
+        )
+
+
+def _refusal(run_id: str, state: asyncpg.Record | None) -> Exception | None:
+    if state is None:
+        return no_run(run_id)
+    if state["lifecycle_stage"] != "active":
+        return inactive_run(run_id, state["lifecycle_stage"])
+    if state["stop_requested_at"] is not None:
+        return stop_requested(run_id)
+    return None
+
+
+def _columns_of(entries: Iterable[Entry]) -> tuple[list[object], ...]:
+    """Rows of the log, column by column; points and pairs of an entry are rows of their own.
+
+    So a repetition of the points alone does not keep new pairs from being told.
+    """
+    rows: list[tuple[object, ...]] = []
+    for entry in entries:
+        if entry.chunk is not None:
+            rows.append(_points_row(entry, entry.chunk))
+        if entry.params or entry.tags:
+            rows.append(_pairs_row(entry))
+    return tuple(map(list, zip(*rows, strict=True))) if rows else _NO_ROWS
+
+
+_NO_ROWS: Final[tuple[list[object], ...]] = ([], [], [], [], [], [], [], [], [], [])
+
+
+def _points_row(entry: Entry, chunk: Chunk) -> tuple[object, ...]:
+    return (
+        entry.run_id,
+        chunk.digest,
+        "\n".join(chunk.keys),
+        chunk.points,
+        chunk.first_timestamp,
+        chunk.last_timestamp,
+        chunk.codec,
+        chunk.body,
+        entry.is_large,
+        told_of({}, {}, entry.chain),
+    )
+
+
+def _pairs_row(entry: Entry) -> tuple[object, ...]:
+    told = told_of(entry.params, entry.tags, entry.chain)
+    return (entry.run_id, None, None, None, None, None, None, None, False, told)
+
+
+def _standing(rows: Sequence[asyncpg.Record], entries: Iterable[Entry]) -> dict[int, Columns]:
+    """Points by their place in the log, to be folded without reading them again."""
+    log_ids = {
+        (row["run_id"], row["digest"]): row["log_id"] for row in rows if row["digest"] is not None
+    }
+    found: dict[int, Columns] = {}
+    for entry in entries:
+        if entry.chunk is not None and entry.columns is not None:
+            log_id = log_ids.get((entry.run_id, entry.chunk.digest))
+            if log_id is not None:
+                found[log_id] = entry.columns
+    return found

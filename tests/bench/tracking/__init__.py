@@ -1,0 +1,1 @@
+"""Tracking beside MLflow's own server: one machine, one PostgreSQL, one run."""
