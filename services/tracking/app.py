@@ -5,15 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fastapi import APIRouter
+from starlette.exceptions import HTTPException
 
 from headrace.events import RunReported
 from headrace.runtime.bus import Subscription
 from headrace.runtime.service import FastRoutes, Resources, Service
 from services.tracking import api, handlers
-from services.tracking.api import fast
+from services.tracking.api import fast, server
 from services.tracking.api.call import Gate
 from services.tracking.settings import Settings
 from services.tracking.store.folder import Folder
+from services.tracking.store.sweeper import Sweeper
 from services.tracking.store.writer import Writer
 
 
@@ -29,7 +31,11 @@ def build(settings: Settings) -> Service[Settings]:
         routes=lambda resources: [_router(resources, tracking.parts(resources))],
         fast_routes=lambda resources: _fast_routes(resources, tracking.parts(resources)),
         subscriptions=_subscriptions,
-        background=lambda resources: [tracking.parts(resources).folder.run],
+        errors={HTTPException: server.unrouted},
+        background=lambda resources: [
+            tracking.parts(resources).folder.run,
+            tracking.parts(resources).sweeper.run,
+        ],
     )
 
 
@@ -40,6 +46,7 @@ class Parts:
     gate: Gate
     writer: Writer
     folder: Folder
+    sweeper: Sweeper
 
 
 class Tracking:
@@ -66,7 +73,15 @@ def _wire(resources: Resources[Settings]) -> Parts:
         log=resources.log,
     )
     gate = Gate(settings.max_in_flight, most_bytes=settings.max_bytes_in_flight)
-    return Parts(gate=gate, writer=writer, folder=folder)
+    sweeper = Sweeper(
+        pool=resources.pool,
+        blobs=resources.blobs,
+        project=settings.project,
+        purge_days=settings.purge_deleted_days,
+        clock=resources.clock,
+        log=resources.log,
+    )
+    return Parts(gate=gate, writer=writer, folder=folder, sweeper=sweeper)
 
 
 def _router(resources: Resources[Settings], parts: Parts) -> APIRouter:

@@ -33,6 +33,12 @@ class Settings(ServiceSettings, env_prefix="HEADRACE_TRACKING_"):
     presigned_seconds: int = Field(
         default=3600, ge=1, le=604_800, description="How long a signed URL for reading is valid"
     )
+    purge_deleted_days: int | None = Field(
+        default=None,
+        ge=1,
+        le=36_500,
+        description="Purge runs that are deleted for longer than this; without it they stay",
+    )
 
     @property
     def direct_transfer(self) -> bool:

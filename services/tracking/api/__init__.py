@@ -7,7 +7,16 @@ from typing import Final
 from fastapi import APIRouter
 
 from headrace.runtime.service import Resources
-from services.tracking.api import artifacts, experiments, logging, metrics, models, runs, server
+from services.tracking.api import (
+    artifacts,
+    experiments,
+    logging,
+    metrics,
+    models,
+    purge,
+    runs,
+    server,
+)
 from services.tracking.api.call import Gate, RouteTable, endpoint
 from services.tracking.settings import Settings
 from services.tracking.store.writer import Writer
@@ -40,6 +49,7 @@ def router(resources: Resources[Settings], *, gate: Gate, writer: Writer) -> API
         add_streams(f"{base}/2.0/mlflow-artifacts", artifacts.PROXY_STREAMS)
         for unknown in ("2.0/mlflow", "3.0/mlflow", "2.0/mlflow-artifacts"):
             routes.add_route(f"{base}/{unknown}/{{rest:path}}", server.not_found, methods=_ANY)
+    add("/api/tracking/v1", purge.ROUTES)
     add_streams("", artifacts.PAGE_STREAMS)
     routes.add_route("/version", server.version, methods=["GET"])
     routes.add_route("/health", server.health, methods=["GET"])

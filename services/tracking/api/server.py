@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
@@ -43,6 +44,13 @@ async def version(request: Request) -> Response:
 async def health(request: Request) -> Response:
     _ = request
     return PlainTextResponse("OK")
+
+
+async def unrouted(request: Request, error: HTTPException) -> Response:
+    """What no route takes, as MLflow's error JSON."""
+    code = "ENDPOINT_NOT_FOUND" if error.status_code == 404 else "BAD_REQUEST"
+    message = f"'{request.method} {request.url.path}': {error.detail}"
+    return response(error.status_code, code, message, dict(error.headers or {}))
 
 
 async def not_found(request: Request) -> Response:

@@ -75,5 +75,17 @@ def path_of_uri(uri: str, relative: str = "") -> str:
     return posixpath.join(root, relative) if relative else root
 
 
+def own_prefix(uri: str, *, run_id: str) -> str | None:
+    """The prefix in the bucket that holds a run's files and nothing else; None if there is none.
+
+    The files of a run may lie elsewhere, or in a place that others share.
+    """
+    try:
+        path = path_of_uri(uri)
+    except InvalidInput:
+        return None
+    return f"{key_of(path)}/" if run_id in path.split("/") else None
+
+
 def _invalid() -> InvalidInput:
     return InvalidInput("Invalid path", field="path")

