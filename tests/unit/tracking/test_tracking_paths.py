@@ -7,6 +7,7 @@ from services.tracking.domain.listing import entries_of
 from services.tracking.domain.paths import (
     file_path,
     key_of,
+    own_prefix,
     path_of_uri,
     safe_path,
     uploaded_path,
@@ -75,6 +76,21 @@ def test_an_uploaded_file_keeps_only_its_base_name(local: str, path: str) -> Non
 def test_an_uploaded_file_without_a_name_is_refused(local: str) -> None:
     with pytest.raises(InvalidInput, match="Invalid path"):
         uploaded_path("d", local)
+
+
+@pytest.mark.parametrize(
+    ("uri", "prefix"),
+    [
+        ("mlflow-artifacts:/3/r1/artifacts", "artifacts/3/r1/artifacts/"),
+        ("mlflow-artifacts:/shared", None),
+        ("mlflow-artifacts:/", None),
+        ("mlflow-artifacts:/3/r10/artifacts", None),
+        ("mlflow-artifacts:/3/r1/../..", None),
+        ("s3://bucket/3/r1/artifacts", None),
+    ],
+)
+def test_only_a_place_of_its_own_is_a_run_s_prefix(uri: str, prefix: str | None) -> None:
+    assert own_prefix(uri, run_id="r1") == prefix
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import mimetypes
 import posixpath
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -29,6 +30,7 @@ _TEXTS: Final = """
 txt log err cfg conf cnf cf ini properties prop hocon toml yaml yml xml json js py py3 csv tsv md
 rst ipynb MLmodel MLproject
 """
+_STILL_SECONDS: Final = 60
 _MAX_PAGE_UPLOAD: Final = 10 * 1024 * 1024
 Work = Callable[[Resources[Settings], Request], Awaitable[Response]]
 Stream = Callable[[Resources[Settings], Gate], Endpoint]
@@ -48,7 +50,7 @@ def streaming(work: Work) -> Stream:
 
 async def put(resources: Resources[Settings], request: Request) -> Response:
     """Store the body under the path; answered when it is durable, visible when complete."""
-    await resources.blobs.put_stream(_proxied_key(request), request.stream())
+    await resources.blobs.put_stream(_proxied_key(request), _moving(request.stream()))
     return JSONResponse({})
 
 
@@ -87,7 +89,7 @@ async def put_of_run(resources: Resources[Settings], request: Request) -> Respon
     fields = of_query(request.query_params)
     root = await run_root(resources, fields.run_id())
     key = file_key(root, fields.required("path"))
-    await resources.blobs.put_stream(key, _at_most(_MAX_PAGE_UPLOAD, request.stream()))
+    await resources.blobs.put_stream(key, _at_most(_MAX_PAGE_UPLOAD, _moving(request.stream())))
     return JSONResponse({})
 
 
@@ -152,6 +154,16 @@ def _media_type(key: str) -> str:
     if ending in _TEXTS.split():
         return "text/plain"
     return mimetypes.guess_type(name)[0] or "application/octet-stream"
+
+
+async def _moving(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The same, until nothing comes for a minute: an upload that stands still holds memory."""
+    while True:
+        async with asyncio.timeout(_STILL_SECONDS):
+            chunk = await anext(chunks, None)
+        if chunk is None:
+            return
+        yield chunk
 
 
 async def _at_most(limit: int, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

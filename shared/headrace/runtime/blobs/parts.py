@@ -64,9 +64,12 @@ class PartUploads:
             await self.abort(key, upload_id=upload_id)
         return len(stale)
 
-    async def _etag(self, key: str) -> str:
-        with translated(key):
-            head = await self._client.head_object(**self._at(key))
+    async def _etag(self, key: str) -> str | None:
+        try:
+            with translated(key):
+                head = await self._client.head_object(**self._at(key))
+        except NotFound:
+            return None
         return str(head["ETag"]).strip('"')
 
     def _at(self, key: str) -> dict[str, str]:
