@@ -10,6 +10,7 @@ COMPILE := $(VENV)/uv pip compile --quiet --universal --python-version 3.11 --ge
 BENCHES = $(subst /,.,$(basename $(wildcard tests/bench/bench_*.py)))
 FAULT_SEEDS := 1000
 FAULT_ROUNDS := 100
+KILL_ROUNDS := 30
 SUITES = $(wildcard $(addprefix tests/,$(EVERYDAY)))
 
 .PHONY: help
@@ -51,6 +52,7 @@ test-all: $(READY) ## Run all tests, the slow ones and fault injection included
 faults: $(READY) ## Prove exactly-once effects under faults: simulated, real, and a peer that fails
 	@$(PY) -m tests.harness.simulation --seeds $(FAULT_SEEDS) --jobs 2
 	@$(PY) -m tests.faults.run --rounds $(FAULT_ROUNDS)
+	@$(PY) -m tests.faults.tracking --rounds $(KILL_ROUNDS)
 	@$(PY) -m pytest tests/faults -s -n0 -p no:randomly
 
 .PHONY: lint

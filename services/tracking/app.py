@@ -14,6 +14,7 @@ from services.tracking import api, handlers
 from services.tracking.api import fast, server
 from services.tracking.api.call import Gate
 from services.tracking.settings import Settings
+from services.tracking.store.compactor import Compactor
 from services.tracking.store.folder import Folder
 from services.tracking.store.sweeper import Sweeper
 from services.tracking.store.writer import Writer
@@ -34,6 +35,7 @@ def build(settings: Settings) -> Service[Settings]:
         errors={HTTPException: server.unrouted},
         background=lambda resources: [
             tracking.parts(resources).folder.run,
+            tracking.parts(resources).compactor.run,
             tracking.parts(resources).sweeper.run,
         ],
     )
@@ -46,6 +48,7 @@ class Parts:
     gate: Gate
     writer: Writer
     folder: Folder
+    compactor: Compactor
     sweeper: Sweeper
 
 
@@ -68,11 +71,11 @@ def _wire(resources: Resources[Settings]) -> Parts:
     folder = Folder(
         bus=resources.bus,
         project=settings.project,
-        appended=writer.appended,
-        recent=writer.recent.columns,
+        writer=writer,
         log=resources.log,
     )
     gate = Gate(settings.max_in_flight, most_bytes=settings.max_bytes_in_flight)
+    compactor = Compactor(pool=resources.pool, folded=folder.folded, log=resources.log)
     sweeper = Sweeper(
         pool=resources.pool,
         blobs=resources.blobs,
@@ -81,7 +84,7 @@ def _wire(resources: Resources[Settings]) -> Parts:
         clock=resources.clock,
         log=resources.log,
     )
-    return Parts(gate=gate, writer=writer, folder=folder, sweeper=sweeper)
+    return Parts(gate=gate, writer=writer, folder=folder, compactor=compactor, sweeper=sweeper)
 
 
 def _router(resources: Resources[Settings], parts: Parts) -> APIRouter:
@@ -93,5 +96,5 @@ def _fast_routes(resources: Resources[Settings], parts: Parts) -> FastRoutes:
 
 
 def _subscriptions(resources: Resources[Settings]) -> list[Subscription]:
-    intake = handlers.on_run_reported(project=resources.settings.project, clock=resources.clock)
-    return [Subscription(group="tracking.intake", handlers={RunReported: intake})]
+    intake = handlers.on_runs_reported(project=resources.settings.project, clock=resources.clock)
+    return [Subscription(group="tracking.intake", batches={RunReported: intake})]

@@ -8,11 +8,16 @@ from fastapi import APIRouter
 
 from headrace.runtime.service import Resources
 from services.tracking.api import (
+    aggregates,
     artifacts,
+    bulk,
+    datasets,
     experiments,
+    live,
     logging,
     metrics,
     models,
+    openapi,
     purge,
     runs,
     server,
@@ -43,6 +48,7 @@ def router(resources: Resources[Settings], *, gate: Gate, writer: Writer) -> API
             add(f"{base}/2.0/mlflow", table)
         add(f"{base}/2.0/mlflow", experiments.ROUTES)
         add(f"{base}/2.0/mlflow", models.ROUTES)
+        add(f"{base}/2.0/mlflow", (*bulk.ROUTES, *datasets.ROUTES))
         add(f"{base}/3.0/mlflow", server.ROUTES)
         add(f"{base}/2.0/mlflow-artifacts", artifacts.PROXY_ROUTES)
         add_streams(f"{base}/2.0/mlflow", artifacts.RUN_STREAMS)
@@ -51,6 +57,11 @@ def router(resources: Resources[Settings], *, gate: Gate, writer: Writer) -> API
             routes.add_route(f"{base}/{unknown}/{{rest:path}}", server.not_found, methods=_ANY)
     add("/api/tracking/v1", purge.ROUTES)
     add_streams("", artifacts.PAGE_STREAMS)
+    add("/api/tracking/v1", live.ROUTES)
+    tail = live.tail(resources, gate, writer)
+    routes.add_route("/api/tracking/v1/runs/{run_id}/tail", tail, methods=["GET"])
+    add("/api/tracking/v1", aggregates.ROUTES)
+    routes.add_route("/api/tracking/v1/openapi.json", openapi.serve, methods=["GET"])
     routes.add_route("/version", server.version, methods=["GET"])
     routes.add_route("/health", server.health, methods=["GET"])
     return routes

@@ -6,10 +6,13 @@ import math
 from collections.abc import Iterable, Mapping
 
 import numpy as np
+import orjson
+from numpy.typing import NDArray
 
 from services.tracking.domain.entities import (
     DatasetInput,
     Experiment,
+    LatestMetrics,
     LoggedModel,
     Metric,
     ModelMetric,
@@ -55,7 +58,7 @@ def info_document(info: RunInfo) -> Document:
 def run_document(run: Run) -> Document:
     """`Run` of MLflow's API."""
     data = {
-        **_some("metrics", [metric_document(metric) for metric in run.metrics]),
+        **_some("metrics", latest_document(run.metrics)),
         **_some("params", pairs_document(run.params)),
         **_some("tags", pairs_document(run.tags)),
     }
@@ -68,6 +71,16 @@ def run_document(run: Run) -> Document:
         [{"model_id": output.model_id, "step": output.step} for output in run.model_outputs],
     )
     return {"info": info_document(run.info), "data": data, "inputs": inputs, "outputs": outputs}
+
+
+def latest_document(metrics: LatestMetrics) -> list[Document]:
+    """The metrics of a run."""
+    return [
+        {"key": key, "value": number(value), "timestamp": timestamp, "step": step}
+        for key, value, timestamp, step in zip(
+            metrics.keys, metrics.values, metrics.timestamps, metrics.steps, strict=True
+        )
+    ]
 
 
 def metric_document(metric: Metric) -> Document:
@@ -117,18 +130,42 @@ def model_document(model: LoggedModel) -> Document:
     return {"info": info, "data": data}
 
 
-def points_document(columns: Columns, *, key: str, run_id: str | None = None) -> list[Document]:
-    """Points of one metric, in the order of the columns."""
-    values: list[object] = list(columns.values.tolist())
-    if not np.isfinite(columns.values).all():
-        values = [number(value) for value in columns.values.tolist()]
-    rest = {"run_id": run_id} if run_id is not None else {}
-    return [
-        {"key": key, "value": value, "timestamp": timestamp, "step": step, **rest}
-        for value, timestamp, step in zip(
-            values, columns.timestamps.tolist(), columns.steps.tolist(), strict=True
-        )
-    ]
+def points_document(parts: Iterable[bytes]) -> orjson.Fragment:
+    """A JSON array of what `points_json` made."""
+    return orjson.Fragment(b"[" + b",".join(part for part in parts if part) + b"]")
+
+
+def points_json(columns: Columns, *, key: str, run_id: str | None = None) -> bytes:
+    """Points of one metric, in the order of the columns, as JSON objects between commas.
+
+    It is put together from columns of numbers: objects of their own for 25,000 points would
+    take twice as long.
+    """
+    count = len(columns)
+    if not count:
+        return b""
+    start = b'{"key":' + orjson.dumps(key) + b',"value":'
+    end = b"}" if run_id is None else b',"run_id":' + orjson.dumps(run_id) + b"}"
+    pieces = [b""] * (6 * count + 1)
+    pieces[0:-1:6] = [end + b"," + start] * count
+    pieces[1::6] = _values(columns)
+    pieces[2::6] = [b',"timestamp":'] * count
+    pieces[3::6] = _numbers(columns.timestamps)
+    pieces[4::6] = [b',"step":'] * count
+    pieces[5::6] = _numbers(columns.steps)
+    pieces[0] = start
+    pieces[-1] = end
+    return b"".join(pieces)
+
+
+def columns_document(columns: Columns) -> Document:
+    """Points of one metric, column by column."""
+    return {
+        "key": columns.keys[0],
+        "values": [number(value) for value in columns.values.tolist()],
+        "timestamps": columns.timestamps.tolist(),
+        "steps": columns.steps.tolist(),
+    }
 
 
 def pairs_document(pairs: Mapping[str, str]) -> list[Document]:
@@ -161,6 +198,17 @@ def _model_metric_document(entry: ModelMetric) -> Document:
         if getattr(entry, name):
             document[name] = getattr(entry, name)
     return document
+
+
+def _values(columns: Columns) -> list[bytes]:
+    if np.isfinite(columns.values).all():
+        return _numbers(columns.values)
+    return [orjson.dumps(number(value)) for value in columns.values.tolist()]
+
+
+def _numbers(column: NDArray[np.float64] | NDArray[np.int64]) -> list[bytes]:
+    contiguous = np.ascontiguousarray(column)
+    return orjson.dumps(contiguous, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1].split(b",")
 
 
 def _some(name: str, entries: list[Document]) -> Document:

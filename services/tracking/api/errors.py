@@ -24,6 +24,7 @@ _ANSWERS: Final[tuple[tuple[type[Exception], Answer], ...]] = (
     (Refused, (403, "PERMISSION_DENIED")),
 )
 _NOT_TEXT: Final = (asyncpg.DataError, UnicodeEncodeError)
+_TOO_LONG: Final = asyncpg.ProgramLimitExceededError
 _AWAY: Final = (
     Transient,
     asyncpg.PostgresConnectionError,
@@ -50,6 +51,8 @@ def answer(error: Exception) -> Response:
             return response(status, code, str(error))
     if isinstance(error, _NOT_TEXT):
         return response(400, "INVALID_PARAMETER_VALUE", "The request holds text that is not valid.")
+    if isinstance(error, _TOO_LONG):
+        return response(400, "INVALID_PARAMETER_VALUE", "The request holds too long a name.")
     if isinstance(error, _AWAY):
         return overloaded(f"A backend is not available now ({type(error).__name__}). Try again.")
     return response(500, "INTERNAL_ERROR", f"An internal error occurred: {type(error).__name__}")
@@ -58,7 +61,7 @@ def answer(error: Exception) -> Response:
 def is_unforeseen(error: Exception) -> bool:
     """Whether an error is a defect of the server."""
     foreseen = tuple(kind for kind, _ in _ANSWERS)
-    return not isinstance(error, (*foreseen, *_NOT_TEXT, *_AWAY, ClientDisconnect))
+    return not isinstance(error, (*foreseen, *_NOT_TEXT, _TOO_LONG, *_AWAY, ClientDisconnect))
 
 
 def overloaded(message: str) -> Response:
@@ -71,7 +74,7 @@ def response(
 ) -> Response:
     """An error body as MLflow has it."""
     return Response(
-        orjson.dumps({"error_code": code, "message": message}),
+        orjson.dumps({"error_code": code, "message": message.encode("utf-8", "replace").decode()}),
         status_code=status,
         headers=headers,
         media_type="application/json",

@@ -60,7 +60,7 @@ async def get_by_name(call: Call) -> Document:
 
 async def search(call: Call) -> Document:
     fields = call.fields
-    clauses = parse_filter(fields.text("filter"), EXPERIMENTS)
+    condition = parse_filter(fields.text("filter"), EXPERIMENTS)
     orders = parse_order(fields.texts("order_by"), EXPERIMENTS)
     if any(order.field.entity != "attribute" for order in orders):
         raise InvalidInput("Invalid order_by entity: tag", field="order_by")
@@ -70,7 +70,7 @@ async def search(call: Call) -> Document:
         found = await store.search_experiments(
             connection,
             project=call.project,
-            clauses=clauses,
+            condition=condition,
             orders=orders,
             stages=STAGES[fields.choice("view_type", VIEW_TYPES) or "ACTIVE_ONLY"],
             limit=limit + 1,

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-import orjson
 from starlette.datastructures import QueryParams
 
 from headrace.errors import InvalidInput
+from services.tracking.api.bodies import check_text, decode
 from services.tracking.domain.names import invalid_value
 from services.tracking.domain.points import integer_of, missing, number_of
 
 _CAPITAL: Final = re.compile(r"(?<!^)([A-Z])")
+_DIGITS: Final = re.compile(r"[0-9]{1,9}\Z")
 _SEE: Final = "See the API docs for more information about request parameters."
 
 
@@ -69,6 +69,15 @@ class Fields:
             )
         return value
 
+    def within(self, name: str, *, most: int) -> int:
+        """A count from 1 to `most`; `most` if it did not come."""
+        value = self.integer(name)
+        if value is None:
+            return most
+        if not 1 <= value <= most:
+            raise InvalidInput(f"{name} must be between 1 and {most}.", field=name)
+        return value
+
     def choice(self, name: str, options: Sequence[str], *, first: int = 1) -> str | None:
         """One of the options, by name or by its number in the protocol, or None."""
         value = self._members.get(name)
@@ -76,7 +85,7 @@ class Fields:
             return None
         if isinstance(value, str) and value in options:
             return value
-        number = int(value) if isinstance(value, (int, str)) and str(value).isdigit() else -1
+        number = int(value) if isinstance(value, (int, str)) and _DIGITS.match(str(value)) else -1
         if not first <= number < first + len(options):
             reason = f"Expected one of {list(options)}."
             raise InvalidInput(f"{invalid_value(name, value, reason)} {_SEE}", field=name)
@@ -91,7 +100,9 @@ class Fields:
 
     def truth(self, name: str) -> bool:
         """A boolean; False if it did not come."""
-        value = self._members.get(name, False)
+        value = self._members.get(name)
+        if value is None:
+            return False
         if isinstance(value, str) and value.lower() in ("true", "false"):
             return value.lower() == "true"
         if not isinstance(value, bool):
@@ -99,12 +110,10 @@ class Fields:
         return value
 
     def texts(self, name: str) -> list[str]:
-        """A list of texts; a single text counts as a list of one."""
+        """A list of texts; empty if it did not come."""
         value = self._members.get(name)
         if value is None:
             return []
-        if isinstance(value, str):
-            return [value]
         if not isinstance(value, list):
             raise wrong_type(name, value)
         for item in value:
@@ -150,20 +159,31 @@ class Fields:
         return found
 
 
+class Query(Fields):
+    """Fields of a GET request: what may come more than once may also come once."""
+
+    __slots__ = ()
+
+    def texts(self, name: str) -> list[str]:
+        value = self._members.get(name)
+        return [value] if isinstance(value, str) else super().texts(name)
+
+
 def of_query(query: QueryParams) -> Fields:
-    """Fields of a GET request: what comes more than once is a list."""
+    """Fields of a GET request: what comes more than once is a list. Raises InvalidInput."""
     members: dict[str, object] = {}
     for name in query:
         values = query.getlist(name)
         members[name] = values if len(values) > 1 else values[0]
-    return Fields(members)
+    check_text(members)
+    return Query(members)
 
 
 def of_body(body: bytes) -> Fields:
     """Fields of a JSON body. Raises InvalidInput."""
-    document = _decoded(body) if body.strip() else {}
+    document = decode(body) if body.strip() else {}
     if isinstance(document, str):
-        document = _decoded(document.encode())
+        document = decode(document.encode())
     if document is None:
         document = {}
     if not isinstance(document, dict):
@@ -175,17 +195,6 @@ def wrong_type(name: str, value: object) -> InvalidInput:
     """MLflow's error for a value of a wrong type."""
     hint = f" Hint: Value was of type '{type(value).__name__}'."
     return InvalidInput(f"{invalid_value(name, value, hint)} {_SEE}", field=name)
-
-
-def _decoded(body: bytes) -> object:
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError:
-        pass
-    try:
-        return json.loads(body)  # it alone takes a bare NaN or Infinity
-    except ValueError as error:
-        raise InvalidInput(f"The request body is not JSON: {error}") from error
 
 
 def _snake_case(document: Mapping[str, object]) -> Mapping[str, object]:

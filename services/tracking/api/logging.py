@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-import orjson
-
 from headrace.errors import InvalidInput
 from services.tracking.api.call import Call, RouteTable
 from services.tracking.api.documents import Document
@@ -13,7 +11,11 @@ from services.tracking.api.fields import Fields, wrong_type
 from services.tracking.domain.batches import Batch, check_counts, unique_params
 from services.tracking.domain.entities import DatasetInput, Metric, ModelMetric, ModelOutput
 from services.tracking.domain.entries import entry_of
+from services.tracking.domain.model_notes import LOGGED_MODELS_TAG, extended_history, model_note
 from services.tracking.domain.names import (
+    MAX_DATASET_DIGEST,
+    MAX_DATASET_NAME,
+    MAX_ID,
     MAX_INPUT_TAG_KEY,
     MAX_INPUT_TAG_VALUE,
     check_length,
@@ -23,9 +25,6 @@ from services.tracking.domain.names import (
 )
 from services.tracking.domain.points import Points, missing, packed, read_point
 from services.tracking.store import inputs, runs, writes
-
-_LOGGED_MODELS_TAG: Final = "mlflow.log-model.history"
-_MODEL_MEMBERS: Final = ("artifact_path", "flavors", "utc_time_created", "run_id")
 
 
 async def log_metric(call: Call) -> Document:
@@ -88,7 +87,7 @@ async def delete_tag(call: Call) -> Document:
 async def log_inputs(call: Call) -> Document:
     run_id = check_run_id(call.fields.run_id())
     datasets = [_dataset(entry) for entry in call.fields.each("datasets")]
-    models = [entry.required("model_id") for entry in call.fields.each("models")]
+    models = [_model_id(entry) for entry in call.fields.each("models")]
     async with call.resources.bus.transaction(call.caller) as tx:
         run = await runs.lock_run(tx.connection, project=call.project, run_id=run_id)
         await inputs.add_datasets(
@@ -104,8 +103,7 @@ async def log_outputs(call: Call) -> Document:
     if not entries:
         raise missing("models")
     outputs = [
-        ModelOutput(model_id=entry.required("model_id"), step=entry.integer("step") or 0)
-        for entry in entries
+        ModelOutput(model_id=_model_id(entry), step=entry.integer("step") or 0) for entry in entries
     ]
     async with call.resources.bus.transaction(call.caller) as tx:
         await runs.lock_run(tx.connection, project=call.project, run_id=run_id)
@@ -116,13 +114,12 @@ async def log_outputs(call: Call) -> Document:
 async def log_model(call: Call) -> Document:
     """The note that clients before 3.0 make of a model: appended to a tag of the run."""
     run_id = check_run_id(call.fields.run_id())
-    note = _model_note(call.fields.required("model_json"))
+    note = model_note(call.fields.required("model_json"))
     async with call.resources.bus.transaction(call.caller) as tx:
         run = await runs.lock_run(tx.connection, project=call.project, run_id=run_id)
-        before = await runs.get_tag(tx.connection, run_id=run_id, key=_LOGGED_MODELS_TAG)
-        history = [*orjson.loads(before or "[]"), note]
-        key, value = tag_of(_LOGGED_MODELS_TAG, orjson.dumps(history).decode())
-        await writes.write_batch(tx, project=call.project, run=run, batch=Batch(tags={key: value}))
+        before = await runs.get_tag(tx.connection, run_id=run_id, key=LOGGED_MODELS_TAG)
+        tags = {LOGGED_MODELS_TAG: extended_history(before, note)}
+        await writes.write_batch(tx, project=call.project, run=run, batch=Batch(tags=tags))
     return {}
 
 
@@ -145,11 +142,15 @@ def read_metrics(
             )
             model_metrics.append(
                 ModelMetric(
-                    model_id=_word(model_id, "model_id"),
+                    model_id=_word(model_id, "model_id", MAX_ID),
                     metric=metric,
                     run_id=run_id,
-                    dataset_name=_word(entry.get("dataset_name") or "", "dataset_name"),
-                    dataset_digest=_word(entry.get("dataset_digest") or "", "dataset_digest"),
+                    dataset_name=_word(
+                        entry.get("dataset_name") or "", "dataset_name", MAX_DATASET_NAME
+                    ),
+                    dataset_digest=_word(
+                        entry.get("dataset_digest") or "", "dataset_digest", MAX_DATASET_DIGEST
+                    ),
                 )
             )
     return points, model_metrics
@@ -186,8 +187,8 @@ def _dataset(entry: Fields) -> DatasetInput:
             value, limit=MAX_INPUT_TAG_VALUE, what="value"
         )
     return DatasetInput(
-        name=check_length(dataset.required("name"), limit=500, what="name"),
-        digest=check_length(dataset.required("digest"), limit=36, what="digest"),
+        name=check_length(dataset.required("name"), limit=MAX_DATASET_NAME, what="name"),
+        digest=check_length(dataset.required("digest"), limit=MAX_DATASET_DIGEST, what="digest"),
         source_type=dataset.required("source_type"),
         source=check_length(dataset.required("source"), limit=65_535, what="source"),
         schema=check_length(schema, limit=1_048_575, what="schema") if schema else None,
@@ -196,23 +197,14 @@ def _dataset(entry: Fields) -> DatasetInput:
     )
 
 
-def _model_note(text: str) -> object:
-    try:
-        model = orjson.loads(text)
-    except orjson.JSONDecodeError as error:
-        raise InvalidInput(
-            f"Malformed model info. \n {text} \n is not a valid JSON.", field="model_json"
-        ) from error
-    absent = {name for name in _MODEL_MEMBERS if not isinstance(model, dict) or name not in model}
-    if absent:
-        raise InvalidInput(f"Model json is missing mandatory fields: {absent}", field="model_json")
-    return model
+def _model_id(entry: Fields) -> str:
+    return check_length(entry.required("model_id"), limit=MAX_ID, what="model_id")
 
 
-def _word(value: object, name: str) -> str:
+def _word(value: object, name: str, limit: int) -> str:
     if not isinstance(value, str):
         raise wrong_type(name, value)
-    return value
+    return check_length(value, limit=limit, what=name)
 
 
 ROUTES: Final[RouteTable] = (

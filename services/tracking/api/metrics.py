@@ -6,12 +6,12 @@ from typing import Final
 
 from headrace.errors import InvalidInput
 from services.tracking.api.call import Call, RouteTable
-from services.tracking.api.documents import Document, points_document
+from services.tracking.api.documents import Document, points_document, points_json
 from services.tracking.domain.errors import no_run
 from services.tracking.domain.points import missing
 from services.tracking.domain.sampling import sample
 from services.tracking.domain.search import next_token, offset_of
-from services.tracking.store import metrics, runs
+from services.tracking.store import runs, series
 
 MAX_PAGE: Final = 1_000_000
 MAX_SAMPLES: Final = 2500
@@ -23,15 +23,18 @@ async def get_history(call: Call) -> Document:
     fields = call.fields
     run_id, key = fields.run_id(), fields.required("metric_key")
     limit = fields.bounded("max_results", default=0, most=MAX_PAGE)
-    offset = offset_of(fields.text("page_token"))
+    start = offset_of(fields.text("page_token"))
     async with call.resources.pool.acquire() as connection:
         if await runs.find_run(connection, project=call.project, run_id=run_id) is None:
             raise no_run(run_id)
-        columns = await metrics.history(connection, run_id=run_id, key=key)
-    end = offset + limit if limit else len(columns)
-    document: Document = {"metrics": points_document(columns.between(offset, end), key=key)}
-    if end < len(columns):
-        document["next_page_token"] = next_token(end)
+        if not limit:
+            columns = await series.history(connection, run_id=run_id, key=key)
+            columns = columns.between(start, len(columns))
+            return {"metrics": points_document([points_json(columns, key=key)])}
+        page = await series.page(connection, run_id=run_id, key=key, start=start, limit=limit)
+    document: Document = {"metrics": points_document([points_json(page.columns, key=key)])}
+    if page.more:
+        document["next_page_token"] = next_token(start + limit)
     return document
 
 
@@ -47,20 +50,21 @@ async def get_interval(call: Call) -> Document:
             f"Received {len(run_ids)} run_ids.",
             field="run_ids",
         )
-    most = fields.bounded("max_results", default=MAX_SAMPLES, most=MAX_SAMPLES)
-    steps = _interval(fields.integer("start_step"), fields.integer("end_step"))
-    found: list[Document] = []
+    most = fields.within("max_results", most=MAX_SAMPLES)
+    steps = interval_of(fields.integer("start_step"), fields.integer("end_step"))
+    found: list[bytes] = []
     async with call.resources.pool.acquire() as connection:
         for run_id in run_ids:
             if await runs.find_run(connection, project=call.project, run_id=run_id) is None:
                 raise no_run(run_id)
-            columns = await metrics.history(connection, run_id=run_id, key=key)
-            drawn = sample(columns, most=most, steps=steps)
-            found.extend(points_document(drawn, key=key, run_id=run_id))
-    return {"metrics": found}
+            columns = await series.series(connection, run_id=run_id, key=key, steps=steps)
+            drawn = sample(columns, most=most)
+            found.append(points_json(drawn, key=key, run_id=run_id))
+    return {"metrics": points_document(found)}
 
 
-def _interval(start: int | None, end: int | None) -> tuple[int, int] | None:
+def interval_of(start: int | None, end: int | None) -> tuple[int, int] | None:
+    """Both ends of an interval of steps, or none. Raises InvalidInput."""
     if start is None and end is None:
         return None
     if start is None or end is None:

@@ -11,6 +11,7 @@ from services.tracking.api.call import Call, RouteTable
 from services.tracking.api.documents import Document, model_document
 from services.tracking.domain.entities import MODEL_STATUSES
 from services.tracking.domain.names import (
+    MAX_ID,
     MAX_PARAM_VALUE,
     check_length,
     check_model_name,
@@ -47,7 +48,9 @@ async def create(call: Call) -> Document:
             experiment=experiment,
             name=check_model_name(name) if name is not None else name_for(model_id),
             model_type=check_length(fields.text("model_type") or "", limit=500, what="model_type"),
-            source_run_id=fields.text("source_run_id") or "",
+            source_run_id=check_length(
+                fields.text("source_run_id") or "", limit=MAX_ID, what="source_run_id"
+            ),
             params=_params(call),
             tags=_tags(call),
             now_ms=call.resources.clock.now_ms(),
@@ -124,7 +127,7 @@ async def search(call: Call) -> Document:
         raise missing("experiment_ids")
     limit = fields.bounded("max_results", default=DEFAULT_RESULTS, most=MAX_RESULTS)
     offset = offset_of(fields.text("page_token"))
-    clauses = parse_filter(fields.text("filter"), MODELS)
+    condition = parse_filter(fields.text("filter"), MODELS)
     orders = parse_model_order(fields.objects("order_by"))
     datasets = _datasets(call)
     async with call.resources.pool.acquire() as connection:
@@ -132,7 +135,7 @@ async def search(call: Call) -> Document:
             connection,
             project=call.project,
             experiments=[experiment_number(one) for one in experiments],
-            clauses=clauses,
+            condition=condition,
             datasets=datasets,
             orders=orders,
             limit=limit + 1,

@@ -10,6 +10,7 @@ from headrace.runtime.ids import new_id
 from services.tracking.api.call import Call, RouteTable
 from services.tracking.api.documents import Document, info_document, run_document
 from services.tracking.api.experiments import DEFAULT_RESULTS, MAX_RESULTS, VIEW_TYPES
+from services.tracking.api.fields import Fields
 from services.tracking.domain.entities import (
     RUN_NAME_TAG,
     RUN_STATUSES,
@@ -19,11 +20,20 @@ from services.tracking.domain.entities import (
     RunStatus,
 )
 from services.tracking.domain.entries import NewRun
-from services.tracking.domain.names import experiment_number, tag_of
+from services.tracking.domain.names import MAX_TAG_VALUE, experiment_number, tag_of
 from services.tracking.domain.naming import name_for
 from services.tracking.domain.points import integer_of
-from services.tracking.domain.search import RUNS, next_token, offset_of, parse_filter, parse_order
+from services.tracking.domain.search import (
+    RUNS,
+    parse_filter,
+    parse_order,
+    position_of,
+    token_of,
+    touches_metrics,
+)
 from services.tracking.store import folding, runs, search, writes
+from services.tracking.store.contents import load_runs
+from services.tracking.store.run_conditions import Scope
 
 
 async def create(call: Call) -> Document:
@@ -36,7 +46,7 @@ async def create(call: Call) -> Document:
     new = NewRun(
         run_id=run_id,
         experiment=experiment_number(fields.text("experiment_id") or ""),
-        name=_name(fields.text("run_name"), tags.get(RUN_NAME_TAG)) or name_for(run_id),
+        name=_name(_run_name(fields), tags.get(RUN_NAME_TAG)) or name_for(run_id),
         start_time=integer_of(fields.integer("start_time") or 0, path="start_time", least=0),
         user_id=fields.text("user_id") or "",
         tags=tags,
@@ -66,7 +76,8 @@ async def update(call: Call) -> Document:
             before,
             project=call.project,
             clock=call.resources.clock,
-            name=fields.text("run_name"),
+            chain=writes.chain_of(call.caller),
+            name=_run_name(fields),
             status=status,
             end_time=None if end_time is None else integer_of(end_time, path="end_time", least=0),
         )
@@ -84,32 +95,28 @@ async def restore(call: Call) -> Document:
 async def find(call: Call) -> Document:
     fields = call.fields
     limit = fields.bounded("max_results", default=DEFAULT_RESULTS, most=MAX_RESULTS)
-    offset = offset_of(fields.text("page_token"))
-    clauses = parse_filter(fields.text("filter"), RUNS)
     orders = parse_order(fields.texts("order_by"), RUNS)
-    experiments = [experiment_number(one) for one in fields.texts("experiment_ids")]
-    stages = STAGES[fields.choice("run_view_type", VIEW_TYPES) or "ACTIVE_ONLY"]
-    named = [*(clause.field for clause in clauses), *(order.field for order in orders)]
-    if any(field.entity == "metric" for field in named):
-        await _fold(call, experiments)
+    position = position_of(fields.text("page_token"), orders)
+    scope = Scope(
+        project=call.project,
+        experiments=[experiment_number(one) for one in fields.texts("experiment_ids")],
+        stages=STAGES[fields.choice("run_view_type", VIEW_TYPES) or "ACTIVE_ONLY"],
+        condition=parse_filter(fields.text("filter"), RUNS),
+    )
+    if touches_metrics(scope.condition, orders):
+        await fold_first(call, scope.experiments)
     async with call.resources.pool.acquire() as connection:
-        found = await search.search_runs(
-            connection,
-            project=call.project,
-            experiments=experiments,
-            clauses=clauses,
-            orders=orders,
-            stages=stages,
-            limit=limit + 1,
-            offset=offset,
+        page = await search.find_runs(
+            connection, scope, orders=orders, limit=limit, position=position
         )
-    document: Document = {"runs": [run_document(run) for run in found[:limit]]}
-    if len(found) > limit:
-        document["next_page_token"] = next_token(offset + limit)
+        found = await load_runs(connection, project=call.project, run_ids=page.run_ids)
+    document: Document = {"runs": [run_document(run) for run in found]}
+    if page.following is not None:
+        document["next_page_token"] = token_of(page.following)
     return document
 
 
-async def _fold(call: Call, experiments: Sequence[int]) -> None:
+async def fold_first(call: Call, experiments: Sequence[int]) -> None:
     """Bring what was just logged into the summaries that a search looks at."""
     async with call.resources.pool.acquire() as connection:
         waiting = await folding.unfolded(connection, project=call.project, experiments=experiments)
@@ -123,6 +130,12 @@ async def _move(call: Call, stage: LifecycleStage) -> Document:
     async with call.resources.bus.transaction(call.caller) as tx:
         await runs.move_run(tx.connection, project=call.project, run_id=run_id, stage=stage)
     return {}
+
+
+def _run_name(fields: Fields) -> str | None:
+    """Cut as the tag that it is kept in."""
+    name = fields.text("run_name")
+    return name[:MAX_TAG_VALUE] if name else None
 
 
 def _name(given: str | None, tag: str | None) -> str | None:

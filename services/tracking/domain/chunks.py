@@ -21,8 +21,6 @@ RAW: Final = 0
 ZSTD: Final = 1
 _WORTH_IT: Final = 512
 _ROW: Final = 4 + 8 + 8 + 8
-_COMPRESSOR: Final = zstandard.ZstdCompressor(level=1)
-_DECOMPRESSOR: Final = zstandard.ZstdDecompressor()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,13 +54,13 @@ def encode(columns: Columns, *, digest: bytes | None = None) -> Chunk:
         first_timestamp=int(columns.timestamps.min()),
         last_timestamp=int(columns.timestamps.max()),
         codec=codec,
-        body=_COMPRESSOR.compress(raw) if codec == ZSTD else raw,
+        body=zstandard.ZstdCompressor(level=1).compress(raw) if codec == ZSTD else raw,
     )
 
 
 def decode(*, keys: tuple[str, ...], codec: int, body: bytes) -> Columns:
     """The points of a stored chunk."""
-    raw = _DECOMPRESSOR.decompress(body) if codec == ZSTD else body
+    raw = zstandard.ZstdDecompressor().decompress(body) if codec == ZSTD else body
     n = len(raw) // _ROW
     return Columns(
         keys=keys,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 RUN_NAME_TAG: Final = "mlflow.runName"
+STOP_TAG: Final = "headrace.stopRequestedAt"
 DATASET_CONTEXT_TAG: Final = "mlflow.data.context"
 DEFAULT_EXPERIMENT: Final = 0
 
@@ -88,6 +89,16 @@ class DatasetInput:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class DatasetUse:
+    """That runs of an experiment used a dataset, in a context such as "training"."""
+
+    experiment_id: str
+    name: str
+    digest: str
+    context: str | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ModelOutput:
     """A logged model that a run made, at a step."""
 
@@ -111,11 +122,21 @@ class RunInfo:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class LatestMetrics:
+    """The latest point of each metric of a run: columns of one length, by key."""
+
+    keys: Sequence[str] = ()
+    values: Sequence[float] = ()
+    timestamps: Sequence[int] = ()
+    steps: Sequence[int] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Run:
-    """A run and what was logged to it; metrics are the latest of each key."""
+    """A run and what was logged to it."""
 
     info: RunInfo
-    metrics: Sequence[Metric] = ()
+    metrics: LatestMetrics = field(default_factory=LatestMetrics)
     params: Mapping[str, str] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
     datasets: Sequence[DatasetInput] = ()

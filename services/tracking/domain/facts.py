@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from headrace.events import MetricSummary, RunFinished, RunLogged
 from services.tracking.domain.batches import Written
 from services.tracking.domain.entities import FINAL_STATUSES, RunInfo
-from services.tracking.domain.summaries import Summary
+from services.tracking.domain.summaries import Summaries, Summary
 
 
 def run_logged(project: str, run: RunInfo, written: Written) -> RunLogged:
@@ -21,7 +20,7 @@ def run_logged(project: str, run: RunInfo, written: Written) -> RunLogged:
         run_name=run.name,
         params=dict(written.params),
         tags=dict(written.tags),
-        metrics=[_summary(one) for one in written.metrics],
+        metrics=_summaries(written.metrics),
     )
 
 
@@ -46,16 +45,30 @@ def has_finished(before: RunInfo, after: RunInfo) -> bool:
     return after.status in FINAL_STATUSES and after.status != before.status
 
 
-def _summary(one: Summary) -> MetricSummary:
-    return MetricSummary(
-        key=one.key,
-        last=one.last.value,
-        step=one.last.step,
-        timestamp=one.last.timestamp,
-        minimum=math.nan if one.minimum is None else one.minimum,
-        maximum=math.nan if one.maximum is None else one.maximum,
-        count=one.count,
-    )
+def _summaries(summaries: Summaries) -> list[MetricSummary]:
+    """Column by column: a run may have thousands of metrics."""
+    last, minimum, maximum = summaries.last, summaries.minimum, summaries.maximum
+    return [
+        MetricSummary(
+            key=key,
+            last=value,
+            step=step,
+            timestamp=timestamp,
+            minimum=least,
+            maximum=most,
+            count=count,
+        )
+        for key, value, step, timestamp, least, most, count in zip(
+            summaries.keys,
+            last.value.tolist(),
+            last.step.tolist(),
+            last.timestamp.tolist(),
+            minimum.value.tolist(),
+            maximum.value.tolist(),
+            summaries.count.tolist(),
+            strict=True,
+        )
+    ]
 
 
 def _moment(milliseconds: int) -> datetime:

@@ -1,10 +1,16 @@
-"""A reported run as a batch, by the rules of the REST API."""
+"""A reported run as an entry of the log, by the rules of the REST API."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
 from headrace.errors import InvalidInput
-from headrace.events import RunReported
-from services.tracking.domain.batches import MAX_REPORTED_POINTS, Batch
+from headrace.events import MetricColumn, RunReported
+from services.tracking.domain.batches import MAX_REPORTED_POINTS
+from services.tracking.domain.entries import Chain, Entry, entry_of
 from services.tracking.domain.names import (
     check_experiment_name,
     check_key,
@@ -12,7 +18,7 @@ from services.tracking.domain.names import (
     param_of,
     tag_of,
 )
-from services.tracking.domain.points import Points, integer_of
+from services.tracking.domain.points import INT64_MAX, Columns, integer_of, places_of
 
 
 def check_report(report: RunReported, *, project: str) -> None:
@@ -36,28 +42,62 @@ def check_report(report: RunReported, *, project: str) -> None:
         )
 
 
-def batch_of(report: RunReported) -> Batch:
-    """What the report brings. Raises InvalidInput naming the field."""
-    points = Points()
-    for index, column in enumerate(report.metrics):
-        path = f"metrics[{index}]"
-        check_key(column.key, path=f"{path}.key", what="Metric name")
-        steps = column.steps or [0] * len(column.values)
-        if not len(column.values) == len(column.timestamps) == len(steps):
-            raise InvalidInput(
-                f"{path}: columns differ in length: {len(column.values)} values, "
-                f"{len(column.timestamps)} timestamps, {len(steps)} steps",
-                field=path,
-            )
-        for value, timestamp, step in zip(column.values, column.timestamps, steps, strict=True):
-            points.add(
-                column.key,
-                value,
-                integer_of(timestamp, path=f"{path}.timestamps", least=0),
-                integer_of(step, path=f"{path}.steps"),
-            )
-    return Batch(
-        points=points,
+def entry_of_report(report: RunReported, *, chain: Chain | None = None) -> Entry:
+    """What the report adds to its run. Raises InvalidInput naming the field."""
+    return entry_of(
+        report.run_id,
+        _columns(report.metrics),
         params=dict(param_of(key, value, path="params") for key, value in report.params.items()),
         tags=dict(tag_of(key, value, path="tags") for key, value in report.tags.items()),
+        chain=chain,
     )
+
+
+def _columns(reported: Sequence[MetricColumn]) -> Columns | None:
+    keys = tuple(dict.fromkeys(column.key for column in reported))
+    for index, column in enumerate(reported):
+        check_key(column.key, path=f"metrics[{index}].key", what="Metric name")
+        _check_lengths(column, path=f"metrics[{index}]")
+    if not reported:
+        return None
+    lengths = [len(column.values) for column in reported]
+    return Columns(
+        keys=keys,
+        places=np.repeat(places_of([column.key for column in reported], keys), lengths),
+        values=np.concatenate([np.array(column.values, np.float64) for column in reported]),
+        timestamps=np.concatenate(
+            [
+                _integers(column.timestamps, path=f"metrics[{index}].timestamps", least=0)
+                for index, column in enumerate(reported)
+            ]
+        ),
+        steps=np.concatenate(
+            [
+                _integers(column.steps, path=f"metrics[{index}].steps")
+                if column.steps
+                else np.zeros(len(column.values), np.int64)
+                for index, column in enumerate(reported)
+            ]
+        ),
+    )
+
+
+def _check_lengths(column: MetricColumn, *, path: str) -> None:
+    steps = len(column.steps) or len(column.values)
+    if not len(column.values) == len(column.timestamps) == steps:
+        raise InvalidInput(
+            f"{path}: columns differ in length: {len(column.values)} values, "
+            f"{len(column.timestamps)} timestamps, {steps} steps",
+            field=path,
+        )
+
+
+def _integers(given: Sequence[int], *, path: str, least: int = -INT64_MAX - 1) -> NDArray[np.int64]:
+    try:
+        column = np.array(given, dtype=np.int64)
+    except OverflowError:
+        column = np.zeros(0, np.int64)
+    if len(column) < len(given) or (len(column) and column.min() < least):
+        for number in given:
+            integer_of(number, path=path, least=least)
+    return column

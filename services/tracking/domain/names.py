@@ -18,10 +18,14 @@ MAX_EXPERIMENT_TAG_VALUE: Final = 20_000
 MAX_ARTIFACT_LOCATION: Final = 2048
 MAX_INPUT_TAG_KEY: Final = 255
 MAX_INPUT_TAG_VALUE: Final = 500
+MAX_ID: Final = 255
+MAX_DATASET_NAME: Final = 500
+MAX_DATASET_DIGEST: Final = 36
+MAX_SHOWN: Final = 1000
 
 _KEY: Final = re.compile(r"[/\w.\- :]*")
 _RUN_ID: Final = re.compile(r"[a-zA-Z0-9][\w\-]{0,255}")
-_EXPERIMENT_ID: Final = re.compile(r"[0-9]{1,18}")
+_EXPERIMENT_ID: Final = re.compile(r"-?[0-9]{1,18}")
 _REMOTE: Final = ("s3://", "gs://", "wasbs://", "abfss://", "hdfs://", "r2:/")
 _OTHER_SERVER: Final = "mlflow-artifacts://"
 _UNSAFE: Final = ("..", "#", "?", "%", "\\")
@@ -34,9 +38,11 @@ _BAD_CHARACTERS: Final = (
 
 def invalid_value(path: str, value: object, reason: str = "") -> str:
     """MLflow's text for a value that is not acceptable."""
-    shown = orjson.dumps(value, default=str, option=orjson.OPT_SORT_KEYS).decode()
     ending = f" {reason}" if reason else ""
-    return f"Invalid value {shown} for parameter '{path}' supplied{':' if reason else '.'}{ending}"
+    return (
+        f"Invalid value {_shown(value)} for parameter '{path}' supplied"
+        f"{':' if reason else '.'}{ending}"
+    )
 
 
 def check_key(key: str, *, path: str, what: str = "key") -> str:
@@ -103,9 +109,14 @@ def check_artifact_location(location: str) -> str:
 
 def check_run_id(run_id: str) -> str:
     """A run id as MLflow allows it. Raises InvalidInput."""
-    if _RUN_ID.fullmatch(run_id) is None:
+    if not is_run_id(run_id):
         raise InvalidInput(invalid_value("run_id", run_id), field="run_id")
     return run_id
+
+
+def is_run_id(run_id: str) -> bool:
+    """Whether MLflow allows it as the id of a run."""
+    return _RUN_ID.fullmatch(run_id) is not None
 
 
 def experiment_number(experiment_id: str) -> int:
@@ -129,6 +140,15 @@ def check_model_name(name: str) -> str:
             field="name",
         )
     return check_length(name, limit=MAX_EXPERIMENT_NAME, what="name")
+
+
+def _shown(value: object) -> str:
+    """A value as JSON; the beginning of a long one, the type of one that JSON cannot hold."""
+    try:
+        shown = orjson.dumps(value, default=str, option=orjson.OPT_SORT_KEYS).decode()
+    except TypeError:  # nested too deeply, or an integer beyond 64 bits
+        shown = repr(value) if isinstance(value, int) else f"of type {type(value).__name__}"
+    return shown if len(shown) <= MAX_SHOWN else f"{shown[:MAX_SHOWN]}..."
 
 
 def join(path: str, member: str) -> str:

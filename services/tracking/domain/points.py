@@ -16,6 +16,7 @@ from services.tracking.domain.names import check_key, invalid_value, join
 
 ScalarT = TypeVar("ScalarT", bound=np.generic)
 INT64_MAX: Final = 2**63 - 1
+MAX_DOUBLE: Final = 2**1023
 _WORDS: Final = {
     "nan": math.nan,
     "infinity": math.inf,
@@ -270,7 +271,7 @@ def number_of(value: object, *, path: str) -> float:
     """A metric value: a number, or a word for one that JSON lacks. Raises InvalidInput."""
     if isinstance(value, float):
         return value
-    if isinstance(value, int) and not isinstance(value, bool):
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) < MAX_DOUBLE:
         return float(value)
     if isinstance(value, str):
         word = _WORDS.get(value.strip().lower())

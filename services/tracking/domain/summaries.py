@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from services.tracking.domain.entities import Metric
+from services.tracking.domain.entities import LatestMetrics
 from services.tracking.domain.points import INT64_MAX, Columns
 
 Floats = NDArray[np.float64]
@@ -279,15 +279,25 @@ def summaries_of(columns: Columns) -> Summaries:
     )
 
 
-def latest(stored: Sequence[Metric], columns: Columns) -> list[Metric]:
+def latest(stored: LatestMetrics, columns: Columns) -> LatestMetrics:
     """The latest point of each metric, by key, of what is stored and of points on top of it."""
-    found = {metric.key: metric for metric in stored}
+    found = {
+        key: At(step, timestamp, value)
+        for key, value, timestamp, step in zip(
+            stored.keys, stored.values, stored.timestamps, stored.steps, strict=True
+        )
+    }
     for one in summaries_of(columns):
-        key, last = one.key, one.last
-        before = found.get(key)
-        if before is None or _rank(last) > _rank(At(before.step, before.timestamp, before.value)):
-            found[key] = Metric(key=key, value=last.value, timestamp=last.timestamp, step=last.step)
-    return [found[key] for key in sorted(found)]
+        before = found.get(one.key)
+        if before is None or _rank(one.last) > _rank(before):
+            found[one.key] = one.last
+    keys = sorted(found)
+    return LatestMetrics(
+        keys=keys,
+        values=[found[key].value for key in keys],
+        timestamps=[found[key].timestamp for key in keys],
+        steps=[found[key].step for key in keys],
+    )
 
 
 def _rank(at: At) -> tuple[int, int, float, bool]:

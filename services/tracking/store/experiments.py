@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import asyncpg
 
@@ -10,8 +11,8 @@ from headrace.errors import Conflict, NotFound
 from headrace.runtime.db import Connection
 from services.tracking.domain.entities import Experiment, LifecycleStage
 from services.tracking.domain.errors import WrongStage, inactive_experiment, no_experiment
-from services.tracking.domain.search import Clause, Order
-from services.tracking.store.sql import Query, direction
+from services.tracking.domain.search import Clause, Condition, Order
+from services.tracking.store.sql import Arguments, conditioned, direction, keyed, select
 
 
 async def create_experiment(
@@ -102,25 +103,29 @@ async def search_experiments(
     connection: Connection,
     *,
     project: str,
-    clauses: Sequence[Clause],
+    condition: Condition,
     orders: Sequence[Order],
     stages: Sequence[LifecycleStage],
     limit: int,
     offset: int,
 ) -> list[Experiment]:
-    """Experiments that match all clauses; without orders the newest first."""
-    query = Query("select experiment.* from experiment")
-    query.where(f"project = {query.bind(project)}")
-    query.where(f"lifecycle_stage = any({query.bind(list(stages))}::text[])")
-    for clause in clauses:
-        query.where(_condition(query, clause))
-    for order in orders:
-        query.order_by(f"{order.field.key} {direction(order)}")
-    if not orders:
-        query.order_by("creation_time desc")
-    query.order_by("experiment_id")
-    sql, arguments = query.page(limit=limit, offset=offset)
-    return await _with_tags(connection, await connection.fetch(sql, *arguments))
+    """Experiments that match; without orders the newest first."""
+    arguments = Arguments()
+    sorting = [f"{order.field.key} {direction(order)}" for order in orders]
+    sorting += ["experiment_id desc"] if orders else ["creation_time desc", "experiment_id"]
+    sql = select(
+        "experiment.*",
+        "experiment",
+        where=[
+            f"project = {arguments.bind(project, 'text')}",
+            f"lifecycle_stage = any({arguments.bind(list(stages), 'text[]')})",
+            f"({conditioned(condition, partial(_clause, arguments))})",
+        ],
+        order_by=sorting,
+        limit=arguments.bind(limit, "bigint"),
+        offset=arguments.bind(offset, "bigint"),
+    )
+    return await _with_tags(connection, await connection.fetch(sql, *arguments.values))
 
 
 async def rename_experiment(
@@ -204,13 +209,13 @@ def _check_active(row: asyncpg.Record) -> None:
         raise inactive_experiment(row["experiment_id"], row["lifecycle_stage"])
 
 
-def _condition(query: Query, clause: Clause) -> str:
+def _clause(arguments: Arguments, clause: Clause) -> str:
     if clause.field.entity == "tag":
-        return query.keyed(clause, table="experiment_tag", owner="experiment.experiment_id")
+        return keyed(arguments, clause, table="experiment_tag", owner="experiment.experiment_id")
     column = clause.field.key
     if column == "experiment_id":
-        return query.comparison("experiment_id::text", clause)
-    return query.comparison(column, clause)
+        column = "experiment_id::text"
+    return arguments.compare(column, clause.operator, clause.value)
 
 
 async def _with_tags(connection: Connection, rows: Sequence[asyncpg.Record]) -> list[Experiment]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import asyncpg
@@ -11,8 +11,9 @@ import asyncpg
 from headrace.runtime.bus import Bus, Caller
 from headrace.runtime.db import DATABASE_TROUBLE
 from headrace.runtime.telemetry import Log
-from services.tracking.domain.points import Columns
 from services.tracking.store import folding
+from services.tracking.store.live import News
+from services.tracking.store.writer import Writer
 
 PAUSE_SECONDS: Final = 0.2
 """What is logged within it is told by one event a run, and changes each summary once."""
@@ -28,14 +29,13 @@ class Folder:
         *,
         bus: Bus,
         project: str,
-        appended: asyncio.Event,
-        recent: MutableMapping[int, Columns],
+        writer: Writer,
         log: Log,
     ) -> None:
+        self.folded = asyncio.Event()
         self._bus = bus
         self._project = project
-        self._appended = appended
-        self._recent = recent
+        self._writer = writer
         self._log = log
 
     async def run(self) -> None:
@@ -52,13 +52,13 @@ class Folder:
     async def _wait(self) -> None:
         try:
             async with asyncio.timeout(_LOOK_SECONDS):
-                await self._appended.wait()
+                await self._writer.appended.wait()
         except TimeoutError:
             pass
 
     async def _turn(self) -> int:
         """Fold the oldest entries; returns how many."""
-        self._appended.clear()
+        self._writer.appended.clear()
         count = 0
         while True:
             async with self._bus.transaction(Caller.none()) as tx:
@@ -82,5 +82,12 @@ class Folder:
         return sum([await self._fold([run_id]) for run_id in run_ids])
 
     async def _fold_together(self, run_ids: Sequence[str]) -> int:
+        news: list[News] = []
         async with self._bus.transaction(Caller.none()) as tx:
-            return await folding.fold(tx, run_ids, project=self._project, recent=self._recent)
+            count = await folding.fold(
+                tx, run_ids, project=self._project, recent=self._writer.recent.columns, news=news
+            )
+        self.folded.set()
+        for one in news:
+            self._writer.hub.tell(one)
+        return count

@@ -19,8 +19,9 @@ from services.tracking.domain.facts import run_logged
 from services.tracking.domain.points import Columns, united, without
 from services.tracking.domain.summaries import Summaries, joined, no_summaries, summaries_of
 from services.tracking.store import metrics
+from services.tracking.store.contents import info_of
+from services.tracking.store.live import News
 from services.tracking.store.log import columns_of_row
-from services.tracking.store.starting import info_of
 
 MAX_ROWS: Final = 2000
 MAX_POINTS: Final = 65_536
@@ -72,12 +73,13 @@ async def fold(
     *,
     project: str,
     recent: MutableMapping[int, Columns] | None = None,
+    news: list[News] | None = None,
 ) -> int:
     """Fold what the log has of these runs; returns the number of entries.
 
     The runs are locked until the transaction ends: nobody else folds them, and their events come
     in the order of their commits. `recent` are points by their place in the log which this process
-    wrote itself; what is used is taken out of it.
+    wrote itself; what is used is taken out of it. `news` is given what watchers were not told yet.
     """
     rows = await tx.connection.fetch(
         "select * from run where project = $1 and run_id = any($2)"
@@ -86,7 +88,9 @@ async def fold(
         list(run_ids),
     )
     homes = {row["run_id"]: info_of(row) for row in rows}
-    logged, log_ids = await _take(tx, list(homes), recent if recent is not None else {})
+    logged, log_ids = await _take(
+        tx, list(homes), {} if recent is None else recent, [] if news is None else news
+    )
     if not log_ids:
         return 0
     await _Folding(tx=tx, project=project, homes=homes, logged=logged).apply()
@@ -119,8 +123,8 @@ class _Folding:
         connection = self._tx.connection
         self._states = await metrics.summaries_of(connection, self._keys())
         for run_id, entries in self._logged.items():
-            for chain, group in groupby(entries, key=lambda entry: entry.chain):
-                await self._fold_group(run_id, chain, list(group))
+            for _, group in groupby(entries, key=lambda entry: entry.chain and entry.chain[0]):
+                await self._fold_group(run_id, list(group))
         if self._touched:
             await metrics.put_summaries(connection, self._touched)
         if self._merged:
@@ -137,7 +141,7 @@ class _Folding:
             for run_id, entries in self._logged.items()
         }
 
-    async def _fold_group(self, run_id: str, chain: _ChainRow, entries: Sequence[_Logged]) -> None:
+    async def _fold_group(self, run_id: str, entries: Sequence[_Logged]) -> None:
         fresh = await self._fresh_points(run_id, entries)
         touched = summaries_of(fresh).onto(self._states.get(run_id, no_summaries()))
         if len(touched):
@@ -150,7 +154,7 @@ class _Folding:
         )
         if written:
             event = run_logged(self._project, self._homes[run_id], written)
-            self._tx.emit(event, caller=_caller(chain))
+            self._tx.emit(event, caller=_caller(entries[0].chain))
 
     async def _fresh_points(self, run_id: str, entries: Sequence[_Logged]) -> Columns:
         """Points of these entries that were not stored before; few ones are kept for a chunk."""
@@ -200,7 +204,7 @@ class _Folding:
 
 
 async def _take(
-    tx: Tx, run_ids: Sequence[str], recent: MutableMapping[int, Columns]
+    tx: Tx, run_ids: Sequence[str], recent: MutableMapping[int, Columns], news: list[News]
 ) -> tuple[dict[str, list[_Logged]], list[int]]:
     """Entries of locked runs, the oldest first, and where they stand in the log."""
     rows = _first(
@@ -212,12 +216,18 @@ async def _take(
         )
     )
     known = {row["log_id"]: recent.pop(row["log_id"], None) for row in rows if row["points"]}
-    unknown = [log_id for log_id, columns in known.items() if columns is None]
+    unknown = {log_id for log_id, columns in known.items() if columns is None}
     if unknown:
-        known |= await _read(tx, unknown)
+        known |= await _read(tx, list(unknown))
     logged: dict[str, list[_Logged]] = {}
     for row in rows:
-        logged.setdefault(row["run_id"], []).append(_logged(row, known.get(row["log_id"])))
+        entry = _logged(row, known.get(row["log_id"]))
+        logged.setdefault(row["run_id"], []).append(entry)
+        untold = entry.columns if row["log_id"] in unknown else None
+        if untold is not None or entry.params or entry.tags:
+            news.append(
+                News(run_id=row["run_id"], columns=untold, params=entry.params, tags=entry.tags)
+            )
     return logged, [row["log_id"] for row in rows]
 
 

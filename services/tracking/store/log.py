@@ -229,10 +229,14 @@ async def _put(connection: Connection, table: str, pairs: Mapping[tuple[str, str
     if not pairs:
         return
     statement = {
-        "param": "insert into param (run_id, key, value)"
-        " select * from unnest($1::text[], $2::text[], $3::text[])",
-        "tag": "insert into tag (run_id, key, value)"
-        " select * from unnest($1::text[], $2::text[], $3::text[])"
+        "param": "insert into param (run_id, experiment_id, key, value)"
+        " select run_id, experiment_id, key, value"
+        " from unnest($1::text[], $2::text[], $3::text[]) as given (run_id, key, value)"
+        " join run using (run_id)",
+        "tag": "insert into tag (run_id, experiment_id, key, value)"
+        " select run_id, experiment_id, key, value"
+        " from unnest($1::text[], $2::text[], $3::text[]) as given (run_id, key, value)"
+        " join run using (run_id)"
         " on conflict (run_id, key) do update set value = excluded.value",
     }[table]
     ordered = sorted(pairs.items())

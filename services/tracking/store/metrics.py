@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 from headrace.runtime.db import Connection
 from services.tracking.domain.chunks import Chunk, decode
 from services.tracking.domain.entities import ModelMetric
-from services.tracking.domain.points import Columns, merge_columns
+from services.tracking.domain.points import Columns
 from services.tracking.domain.summaries import Extremes, Moments, Summaries, Summary, no_summaries
-from services.tracking.store import log
 
 _STATE = (
     "run_id, key, last_value, last_step, last_timestamp, first_value, first_step, first_timestamp,"
@@ -28,21 +27,6 @@ class StoredChunk:
 
     chunk_id: int
     columns: Columns
-
-
-async def history(connection: Connection, *, run_id: str, key: str) -> Columns:
-    """All points of a metric, by timestamp, step and value; each once.
-
-    The log is read first: what is folded in between is seen twice, which merging undoes.
-    """
-    small = await log.small_parts(connection, run_id=run_id, key=key)
-    rows = await connection.fetch(
-        "select keys, codec, body from metric_chunk where run_id = $1 and $2 = any(keys)"
-        " order by chunk_id",
-        run_id,
-        key,
-    )
-    return merge_columns(key, [*map(_decoded, rows), *small])
 
 
 async def summaries_of_run(connection: Connection, *, run_id: str) -> list[Summary]:
@@ -143,10 +127,13 @@ async def add_model_metrics(connection: Connection, metrics: Sequence[ModelMetri
 
 
 _PUT_SUMMARIES = f"""
-insert into metric_summary ({_STATE})
-select * from unnest($1::text[], $2::text[], $3::float8[], $4::bigint[], $5::bigint[], $6::float8[],
+insert into metric_summary (experiment_id, {_STATE})
+select run.experiment_id, given.*
+from unnest($1::text[], $2::text[], $3::float8[], $4::bigint[], $5::bigint[], $6::float8[],
     $7::bigint[], $8::bigint[], $9::float8[], $10::bigint[], $11::float8[], $12::bigint[],
     $13::bigint[], $14::float8[], $15::bigint[], $16::bigint[])
+    as given (run_id, key)
+join run on run.run_id = given.run_id
 on conflict (run_id, key) do update set
     last_value = excluded.last_value, last_step = excluded.last_step,
     last_timestamp = excluded.last_timestamp, first_value = excluded.first_value,

@@ -10,9 +10,9 @@ from headrace.errors import NotFound
 from headrace.runtime.db import Connection
 from services.tracking.domain.entities import LoggedModel, Metric, ModelMetric
 from services.tracking.domain.errors import inactive_experiment, no_model
-from services.tracking.domain.search import Clause, Order
+from services.tracking.domain.search import Clause, Condition, Order, touches_metrics
 from services.tracking.store.experiments import get_experiment
-from services.tracking.store.sql import Query, direction
+from services.tracking.store.sql import Arguments, conditioned, direction, keyed, measured, select
 
 
 async def create_model(
@@ -146,52 +146,56 @@ async def search_models(
     *,
     project: str,
     experiments: Sequence[int],
-    clauses: Sequence[Clause],
+    condition: Condition,
     datasets: Sequence[tuple[str, str]],
     orders: Sequence[Order],
     limit: int,
     offset: int,
 ) -> list[LoggedModel]:
-    """Active models that match all clauses; ties by latest creation, then by id.
+    """Active models that match; ties by latest creation, then by id.
 
     `datasets` are (name, digest or "") pairs: metric clauses are judged on them, and without a
     metric clause the model must have some metric on one of them.
     """
-    query = Query("select logged_model.* from logged_model")
-    query.where(f"logged_model.project = {query.bind(project)}")
-    query.where(f"logged_model.experiment_id = any({query.bind(list(experiments))}::bigint[])")
-    query.where("logged_model.lifecycle_stage = 'active'")
-    for clause in clauses:
-        query.where(_condition(query, clause, datasets))
-    if datasets and not any(clause.field.entity == "metric" for clause in clauses):
-        query.where(_has_metric(query, "true", datasets))
-    for order in orders:
-        _add_order(query, order)
-    query.order_by("logged_model.creation_timestamp_ms desc")
-    query.order_by("logged_model.model_id")
-    sql, arguments = query.page(limit=limit, offset=offset)
-    return await _with_contents(connection, await connection.fetch(sql, *arguments))
+    arguments = Arguments()
+    conditions = [
+        f"logged_model.project = {arguments.bind(project, 'text')}",
+        f"logged_model.experiment_id = any({arguments.bind(list(experiments), 'bigint[]')})",
+        "logged_model.lifecycle_stage = 'active'",
+        f"({conditioned(condition, lambda clause: _clause(arguments, clause, datasets))})",
+    ]
+    if datasets and not touches_metrics(condition, ()):
+        conditions.append(_has_metric(arguments, "true", datasets))
+    sql = select(
+        "logged_model.*",
+        "logged_model",
+        where=conditions,
+        order_by=_sorting(arguments, orders),
+        limit=arguments.bind(limit, "bigint"),
+        offset=arguments.bind(offset, "bigint"),
+    )
+    return await _with_contents(connection, await connection.fetch(sql, *arguments.values))
 
 
-def _condition(query: Query, clause: Clause, datasets: Sequence[tuple[str, str]]) -> str:
+def _clause(arguments: Arguments, clause: Clause, datasets: Sequence[tuple[str, str]]) -> str:
     entity, key = clause.field.entity, clause.field.key
     owner = "logged_model.model_id"
     if entity == "parameter":
-        return query.keyed(clause, table="logged_model_param", owner=owner)
+        return keyed(arguments, clause, table="logged_model_param", owner=owner)
     if entity == "tag":
-        return query.keyed(clause, table="logged_model_tag", owner=owner)
+        return keyed(arguments, clause, table="logged_model_tag", owner=owner)
     if entity == "metric":
-        compared = query.comparison("measured.value", clause)
-        numbers_only = "" if clause.operator == "!=" else " and measured.value <> 'NaN'"
-        named = f"measured.key = {query.bind(key)}"
-        return _has_metric(query, f"{named} and {compared}{numbers_only}", datasets)
+        compared = measured(arguments, "measured.value", clause)
+        named = f"measured.key = {arguments.bind(key, 'text')}"
+        return _has_metric(arguments, f"{named} and {compared}", datasets)
+    column = f"logged_model.{key}"
     if key == "experiment_id":
-        return query.comparison("logged_model.experiment_id::text", clause)
-    return query.comparison(f"logged_model.{key}", clause)
+        column += "::text"
+    return arguments.compare(column, clause.operator, clause.value)
 
 
-def _has_metric(query: Query, condition: str, datasets: Sequence[tuple[str, str]]) -> str:
-    choices = [_on_dataset(query, "measured", name, digest) for name, digest in datasets]
+def _has_metric(arguments: Arguments, condition: str, datasets: Sequence[tuple[str, str]]) -> str:
+    choices = [_on_dataset(arguments, "measured", name, digest) for name, digest in datasets]
     on_dataset = f" and ({' or '.join(choices)})" if choices else ""
     return (
         "exists (select from logged_model_metric as measured"
@@ -199,28 +203,37 @@ def _has_metric(query: Query, condition: str, datasets: Sequence[tuple[str, str]
     )
 
 
-def _on_dataset(query: Query, alias: str, name: str, digest: str) -> str:
-    named = f"{alias}.dataset_name = {query.bind(name)}"
-    return f"({named} and {alias}.dataset_digest = {query.bind(digest)})" if digest else named
+def _on_dataset(arguments: Arguments, alias: str, name: str, digest: str) -> str:
+    named = f"{alias}.dataset_name = {arguments.bind(name, 'text')}"
+    if not digest:
+        return named
+    return f"({named} and {alias}.dataset_digest = {arguments.bind(digest, 'text')})"
 
 
-def _add_order(query: Query, order: Order) -> None:
-    if order.field.entity != "metric":
-        query.order_by(f"logged_model.{order.field.key} {direction(order)}")
-        return
-    alias = query.alias("latest")
-    condition = f"key = {query.bind(order.field.key)}"
+def _sorting(arguments: Arguments, orders: Sequence[Order]) -> list[str]:
+    sorting: list[str] = []
+    for order in orders:
+        if order.field.entity != "metric":
+            sorting.append(f"logged_model.{order.field.key} {direction(order)}")
+            continue
+        latest = _latest(arguments, order)
+        sorting.append(f"case when {latest} is null then 2 when {latest} = 'NaN' then 1 else 0 end")
+        sorting.append(f"{latest} {direction(order)}")
+    return [*sorting, "logged_model.creation_timestamp_ms desc", "logged_model.model_id"]
+
+
+def _latest(arguments: Arguments, order: Order) -> str:
+    conditions = [
+        "model_id = logged_model.model_id",
+        f"key = {arguments.bind(order.field.key, 'text')}",
+    ]
     if order.dataset_name:
-        condition += " and " + _on_dataset(
-            query, "logged_model_metric", order.dataset_name, order.dataset_digest
+        conditions.append(
+            _on_dataset(arguments, "logged_model_metric", order.dataset_name, order.dataset_digest)
         )
-    of_model = "from logged_model_metric where model_id = logged_model.model_id"
-    newest = "order by timestamp desc, step desc, run_id limit 1"
-    latest = f"select value {of_model} and {condition} {newest}"
-    query.join(f"left join lateral ({latest}) as {alias} on true")
-    column = f"{alias}.value"
-    query.order_by(f"case when {column} is null then 2 when {column} = 'NaN' then 1 else 0 end")
-    query.order_by(f"{column} {direction(order)}")
+    newest = ["timestamp desc", "step desc", "run_id"]
+    latest = select("value", "logged_model_metric", where=conditions, order_by=newest, limit="1")
+    return f"({latest})"
 
 
 async def _with_contents(

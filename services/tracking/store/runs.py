@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from headrace.errors import NotFound
 from headrace.runtime.db import Connection
 from services.tracking.domain.entities import (
@@ -11,8 +13,7 @@ from services.tracking.domain.entities import (
     RunStatus,
 )
 from services.tracking.domain.errors import inactive_run, no_run
-from services.tracking.store.contents import with_contents
-from services.tracking.store.starting import info_of
+from services.tracking.store.contents import info_of, load_runs
 
 
 async def find_run(connection: Connection, *, project: str, run_id: str) -> RunInfo | None:
@@ -23,12 +24,25 @@ async def find_run(connection: Connection, *, project: str, run_id: str) -> RunI
     return info_of(row) if row is not None else None
 
 
+async def experiment_names(
+    connection: Connection, *, project: str, run_ids: Sequence[str]
+) -> dict[str, str]:
+    """Names of the experiments of those runs that exist, in any stage."""
+    rows = await connection.fetch(
+        "select run_id, experiment.name from run join experiment using (experiment_id)"
+        " where run.project = $1 and run_id = any($2)",
+        project,
+        list(run_ids),
+    )
+    return {row["run_id"]: row["name"] for row in rows}
+
+
 async def get_run(connection: Connection, *, project: str, run_id: str) -> Run:
     """A run in any stage with all that was logged to it. Raises NotFound."""
-    info = await find_run(connection, project=project, run_id=run_id)
-    if info is None:
+    found = await load_runs(connection, project=project, run_ids=[run_id])
+    if not found:
         raise no_run(run_id)
-    return (await with_contents(connection, [info]))[0]
+    return found[0]
 
 
 async def lock_run(connection: Connection, *, project: str, run_id: str) -> RunInfo:
@@ -64,6 +78,21 @@ async def update_run(
     if row is None:
         raise no_run(run.run_id)
     return info_of(row)
+
+
+async def stop_requested_at(connection: Connection, *, run_id: str) -> int | None:
+    """When a run was asked to stop, in milliseconds."""
+    at: int | None = await connection.fetchval(
+        "select stop_requested_at from run where run_id = $1", run_id
+    )
+    return at
+
+
+async def stop_taking(connection: Connection, *, run_id: str, now_ms: int) -> None:
+    """Mark a locked run as asked to stop."""
+    await connection.execute(
+        "update run set stop_requested_at = $2 where run_id = $1", run_id, now_ms
+    )
 
 
 async def move_run(

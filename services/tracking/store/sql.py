@@ -1,10 +1,14 @@
-"""Search clauses as parameterised SQL: no text of a user ever becomes part of a statement."""
+"""Conditions as parameterised SQL: no text of a user ever becomes part of a statement."""
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Final, assert_never
 
-from services.tracking.domain.search import Clause, Order
+from headrace.runtime.db import Connection
+from services.tracking.domain.search import AllOf, AnyOf, Clause, Condition, Not, Order
+from services.tracking.domain.search.conditions import Value
 
 _OPERATORS: Final = {
     "=": "=",
@@ -18,79 +22,122 @@ _OPERATORS: Final = {
 }
 _OWNERS: Final = {
     "experiment_tag": "experiment_id",
-    "param": "run_id",
-    "tag": "run_id",
     "logged_model_param": "model_id",
     "logged_model_tag": "model_id",
 }
+_FRESH: Final = (
+    "begin isolation level repeatable read read only;"
+    "set local plan_cache_mode = force_custom_plan;"
+    "set local max_parallel_workers_per_gather = 0;"
+    "set local jit = off"
+)
 
 
-class Query:
-    """A statement under construction with its arguments."""
+class Arguments:
+    """The values of a statement under construction."""
 
-    def __init__(self, select: str) -> None:
-        self._select = select
-        self._joins: list[str] = []
-        self._conditions: list[str] = []
-        self._orders: list[str] = []
-        self._arguments: list[object] = []
+    def __init__(self) -> None:
+        self.values: list[object] = []
 
-    def bind(self, value: object) -> str:
-        """The placeholder of a value."""
-        self._arguments.append(value)
-        return f"${len(self._arguments)}"
+    def bind(self, value: object, kind: str) -> str:
+        """The placeholder of a value, of an SQL type."""
+        self.values.append(value)
+        return f"${len(self.values)}::{kind}"
 
-    def join(self, sql: str) -> None:
-        """Add a join."""
-        self._joins.append(sql)
+    def compare(self, column: str, operator: str, value: Value) -> str:
+        """A column compared with a value: text, number, or several of either.
 
-    def where(self, condition: str) -> None:
-        """Add a condition; all must hold."""
-        self._conditions.append(condition)
+        `column` is null where there is nothing to compare, and so is the comparison then.
+        """
+        if isinstance(value, tuple):
+            listed = f"{column} = any({self.bind(list(value), f'{_kind(*value)}[]')})"
+            return listed if operator == "IN" else f"not ({listed})"
+        ending = " escape ''" if operator in ("LIKE", "ILIKE") else ""
+        kind = "text" if value is None else _kind(value)
+        return f"{column} {_OPERATORS[operator]} {self.bind(value, kind)}{ending}"
 
-    def order_by(self, expression: str) -> None:
-        """Add the next, less significant sort expression."""
-        self._orders.append(expression)
 
-    def alias(self, stem: str) -> str:
-        """A name for the next join."""
-        return f"{stem}_{len(self._joins)}"
+def select(
+    columns: str,
+    source: str,
+    *,
+    where: Sequence[str],
+    group_by: Sequence[str] = (),
+    order_by: Sequence[str] = (),
+    limit: str | None = None,
+    offset: str | None = None,
+) -> str:
+    """A statement of parts that hold placeholders, never values; all of `where` must hold."""
+    parts = ["select", columns, "from", source, "where", " and ".join(where)]
+    if group_by:
+        parts += ["group by", ", ".join(group_by)]
+    if order_by:
+        parts += ["order by", ", ".join(order_by)]
+    if limit is not None:
+        parts += ["limit", limit]
+    if offset is not None:
+        parts += ["offset", offset]
+    return " ".join(parts)
 
-    def page(self, *, limit: int, offset: int) -> tuple[str, list[object]]:
-        """The statement for one page, and its arguments."""
-        sql = " ".join(
-            (
-                self._select,
-                *self._joins,
-                "where " + " and ".join(self._conditions or ["true"]),
-                "order by " + ", ".join(self._orders),
-                f"limit {self.bind(limit)} offset {self.bind(offset)}",
-            )
-        )
-        return sql, self._arguments
 
-    def comparison(self, column: str, clause: Clause) -> str:
-        """A column compared as the clause says."""
-        if clause.operator in ("IN", "NOT IN") and isinstance(clause.value, tuple):
-            listed = f"{column} = any({self.bind(list(clause.value))}::text[])"
-            return listed if clause.operator == "IN" else f"not ({listed})"
-        kind = "text"
-        if clause.field.numeric:
-            kind = "bigint" if isinstance(clause.value, int) else "double precision"
-        ending = " escape ''" if clause.operator in ("LIKE", "ILIKE") else ""
-        return f"{column} {_OPERATORS[clause.operator]} {self.bind(clause.value)}::{kind}{ending}"
+def conditioned(condition: Condition, leaf: Callable[[Clause], str]) -> str:
+    """A condition as SQL. A leaf must be true or false, never null, so that NOT means no."""
+    match condition:
+        case Clause():
+            return leaf(condition)
+        case Not():
+            return f"not ({conditioned(condition.of, leaf)})"
+        case AllOf():
+            return " and ".join(f"({conditioned(one, leaf)})" for one in condition.of) or "true"
+        case AnyOf():
+            return " or ".join(f"({conditioned(one, leaf)})" for one in condition.of) or "false"
+        case _:
+            assert_never(condition)
 
-    def keyed(self, clause: Clause, *, table: str, owner: str) -> str:
-        """A condition on a row (key, value) of `table` that belongs to `owner`."""
-        has = f"select from {table} where {table}.{_OWNERS[table]} = {owner}"
-        of_key = f"{has} and {table}.key = {self.bind(clause.field.key)}"
-        if clause.operator == "IS NULL":
-            return f"not exists ({of_key})"
-        if clause.operator == "IS NOT NULL":
-            return f"exists ({of_key})"
-        return f"exists ({of_key} and {self.comparison(f'{table}.value', clause)})"
+
+def keyed(arguments: Arguments, clause: Clause, *, table: str, owner: str) -> str:
+    """A condition on a row (key, value) of `table` that belongs to `owner`."""
+    has = f"select from {table} where {table}.{_OWNERS[table]} = {owner}"
+    of_key = f"{has} and {table}.key = {arguments.bind(clause.field.key, 'text')}"
+    if clause.operator == "IS NULL":
+        return f"not exists ({of_key})"
+    if clause.operator == "IS NOT NULL":
+        return f"exists ({of_key})"
+    column = f"{table}.value" if is_text(clause.value) else f"number_of({table}.value)"
+    return f"exists ({of_key} and {arguments.compare(column, clause.operator, clause.value)})"
+
+
+def measured(arguments: Arguments, column: str, clause: Clause) -> str:
+    """A metric's column compared; NaN satisfies `!=` and NOT IN alone."""
+    compared = arguments.compare(column, clause.operator, clause.value)
+    # PostgreSQL has NaN above all numbers; written as a range, an index can use the bound.
+    return f"{compared} and {column} < 'NaN'" if clause.operator in (">", ">=") else compared
+
+
+def is_text(value: Value) -> bool:
+    """Whether a comparison is one of texts."""
+    return isinstance(value[0] if isinstance(value, tuple) else value, str)
 
 
 def direction(order: Order) -> str:
     """`asc` or `desc`, what is missing last."""
     return "asc nulls last" if order.ascending else "desc nulls last"
+
+
+@asynccontextmanager
+async def fresh_plans(connection: Connection) -> AsyncIterator[None]:
+    """Statements of one snapshot, planned for their values: how many rows match decides much.
+
+    The connection must not be in a transaction.
+    """
+    await connection.execute(_FRESH)
+    try:
+        yield
+    finally:
+        await connection.execute("rollback")
+
+
+def _kind(*values: str | float) -> str:
+    if isinstance(values[0], str):
+        return "text"
+    return "bigint" if all(isinstance(value, int) for value in values) else "double precision"

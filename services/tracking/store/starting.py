@@ -11,6 +11,7 @@ from headrace.runtime.db import Connection
 from services.tracking.domain.entities import RUN_NAME_TAG, RunInfo
 from services.tracking.domain.entries import NewRun, told_of
 from services.tracking.domain.errors import inactive_experiment, no_experiment
+from services.tracking.store.contents import info_of
 
 _START = """
 with given as (
@@ -32,8 +33,8 @@ with given as (
     on conflict (run_id) do nothing
     returning *
 ), tagged as (
-    insert into tag (run_id, key, value)
-    select run_id, tags.key, tags.value
+    insert into tag (run_id, experiment_id, key, value)
+    select run_id, experiment_id, tags.key, tags.value
     from unnest($8::text[], $9::text[], $10::text[]) as tags (run_id, key, value)
     join made using (run_id)
 ), logged as (
@@ -73,21 +74,6 @@ async def start_runs(
     made = {row["run_id"]: row for row in rows if row["run_id"] is not None}
     homes = {row["experiment_id"]: row["lifecycle_stage"] for row in rows}
     return [_outcome(new, made.get(new.run_id), homes) for new in runs]
-
-
-def info_of(row: asyncpg.Record) -> RunInfo:
-    """A row of `run`."""
-    return RunInfo(
-        run_id=row["run_id"],
-        experiment_id=str(row["experiment_id"]),
-        name=row["name"],
-        user_id=row["user_id"],
-        status=row["status"],
-        start_time=row["start_time"],
-        end_time=row["end_time"],
-        artifact_uri=row["artifact_uri"],
-        lifecycle_stage=row["lifecycle_stage"],
-    )
 
 
 def _outcome(new: NewRun, row: asyncpg.Record | None, homes: dict[int, str]) -> RunInfo | Exception:

@@ -14,6 +14,7 @@ from services.tracking.domain.entities import RunInfo
 from services.tracking.domain.entries import Entry, NewRun
 from services.tracking.domain.points import Columns
 from services.tracking.store.group import GroupCommit
+from services.tracking.store.live import Hub, News
 from services.tracking.store.log import Outcome, append, needs_transaction
 from services.tracking.store.starting import start_runs
 
@@ -47,6 +48,7 @@ class Writer:
         self._entries: GroupCommit[Entry, None] = GroupCommit(self._append, weight=_weight)
         self._runs: GroupCommit[NewRun, RunInfo] = GroupCommit(self._start)
         self.recent = Recent()
+        self.hub = Hub()
         self.appended = asyncio.Event()
 
     async def write(self, entry: Entry) -> None:
@@ -65,6 +67,10 @@ class Writer:
             appended = await append(connection, entries, project=self._project)
         self.recent.add(dict(appended.columns))
         self.appended.set()
+        fresh = set(map(id, appended.columns.values()))
+        for entry in entries:
+            if id(entry.columns) in fresh:
+                self.hub.tell(News(run_id=entry.run_id, columns=entry.columns))
         return appended.outcomes
 
     async def _start(self, runs: Sequence[NewRun]) -> Sequence[RunInfo | Exception]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from headrace.runtime.bus import Caller, Tx
 from headrace.runtime.clock import Clock
 from services.tracking.domain.batches import Batch
-from services.tracking.domain.entities import RUN_NAME_TAG, RunInfo, RunStatus
+from services.tracking.domain.entities import RUN_NAME_TAG, STOP_TAG, RunInfo, RunStatus
 from services.tracking.domain.entries import Chain, Entry, NewRun, entry_of
 from services.tracking.domain.facts import has_finished, run_finished
 from services.tracking.domain.points import packed
@@ -29,21 +29,24 @@ async def change_run(
     *,
     project: str,
     clock: Clock,
+    chain: Chain | None = None,
     name: str | None = None,
     status: RunStatus | None = None,
     start_time: int | None = None,
     end_time: int | None = None,
 ) -> RunInfo:
     """Change what is given of a locked run; a repetition says nothing."""
-    if name and name != before.name:
-        await _append(tx, entry_of(before.run_id, None, tags={RUN_NAME_TAG: name}), project=project)
+    if name:
+        renamed = entry_of(before.run_id, None, tags={RUN_NAME_TAG: name}, chain=chain)
+        await _append(tx, renamed, project=project)
     after = await runs.update_run(
         tx.connection, before, status=status, start_time=start_time, end_time=end_time
     )
     if has_finished(before, after):
         await fold_all(tx, [after.run_id], project=project)
         summaries = await metrics.summaries_of_run(tx.connection, run_id=after.run_id)
-        tx.emit(run_finished(project, after, summaries, now=clock.now()))
+        event = run_finished(project, after, summaries, now=clock.now())
+        tx.emit(event, caller=caller_of(chain))
     return after
 
 
@@ -69,6 +72,17 @@ async def write_batch(
         await metrics.add_model_metrics(tx.connection, batch.model_metrics)
 
 
+async def request_stop(tx: Tx, run: RunInfo, *, project: str, now_ms: int) -> int:
+    """Have a locked run take no more logging; returns since when, in milliseconds."""
+    requested: int | None = await runs.stop_requested_at(tx.connection, run_id=run.run_id)
+    if requested is not None:
+        return requested
+    entry = entry_of(run.run_id, None, tags={STOP_TAG: str(now_ms)}, chain=chain_of(tx.caller))
+    await _append(tx, entry, project=project)
+    await runs.stop_taking(tx.connection, run_id=run.run_id, now_ms=now_ms)
+    return now_ms
+
+
 def chain_of(caller: Caller | None) -> Chain | None:
     """The chain of an event's or a call's cause."""
     if caller is None:
@@ -77,6 +91,17 @@ def chain_of(caller: Caller | None) -> Chain | None:
         correlation_id=caller.correlation_id,
         causation_id=caller.causation_id,
         traceparent=caller.traceparent,
+    )
+
+
+def caller_of(chain: Chain | None) -> Caller:
+    """Who an event of a write is caused by: its chain, or nobody."""
+    if chain is None:
+        return Caller.none()
+    return Caller(
+        correlation_id=chain.correlation_id,
+        causation_id=chain.causation_id,
+        traceparent=chain.traceparent,
     )
 
 

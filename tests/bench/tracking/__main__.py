@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -31,6 +32,8 @@ def main() -> None:
     """Print the table; a phase that raises is told and the others go on."""
     options = _options()
     logging.basicConfig(handlers=[logging.NullHandler()])
+    # Ended from outside, it ends what it started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     began = time.monotonic()
     with contextlib.ExitStack() as running:
         stack = running.enter_context(Stack.temporary(durable=True))
@@ -46,6 +49,7 @@ def main() -> None:
             peer=peer,
             seconds=options.seconds,
             chart_points=options.chart_points,
+            search_runs=options.search_runs,
         )
         idle = rig.idle()
         failed = _run(rig, options.only or list(PHASES))
@@ -101,6 +105,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", choices=list(PHASES), help="these phases alone")
     parser.add_argument("--seconds", type=float, default=3.0, help="length of one load (3)")
     parser.add_argument("--chart-points", type=int, default=10_000_000, help="of the long series")
+    parser.add_argument("--search-runs", type=int, default=20_000, help="to search among (20,000)")
     parser.add_argument("--no-peer", dest="peer", action="store_false", help="ours alone")
     parser.add_argument("--json", type=Path, help="also write everything here")
     return parser.parse_args()

@@ -6,13 +6,17 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from itertools import repeat
 from random import Random
+from types import MappingProxyType
 from typing import Final
 from urllib.parse import urlencode
 
 import orjson
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 API: Final = "/api/2.0/mlflow"
 BATCH: Final = 1000
+_JSON: Final = MappingProxyType({"Content-Type": "application/json"})
 _EPOCH_MS: Final = 1_760_000_000_000
 _BETWEEN_MS: Final = (80, 240)
 
@@ -106,6 +110,39 @@ def create_runs(load: Load, target: str) -> Iterator[bytes]:
         yield post("runs/create", {**made, "tags": tags})
 
 
+def spans(load: Load, target: str) -> Iterator[bytes]:
+    """Traces of one span, each an export of its own, as MLflow's client sends them by OTLP."""
+    random = Random(f"{load.seed} {target} spans")
+    headers = {"Content-Type": "application/x-protobuf", "X-Mlflow-Experiment-Id": target}
+    for number in range(load.most):
+        body = _export(random.randbytes(16), random.randbytes(8), number)
+        yield _request("POST", "/v1/traces", body, headers=headers)
+
+
+def _export(trace_id: bytes, span_id: bytes, number: int) -> bytes:
+    began = (_EPOCH_MS + number) * 1_000_000
+    span = Span(
+        trace_id=trace_id,
+        span_id=span_id,
+        name="predict",
+        kind=Span.SPAN_KIND_INTERNAL,
+        start_time_unix_nano=began,
+        end_time_unix_nano=began + 5_000_000,
+        status=Status(code=Status.STATUS_CODE_OK),
+    )
+    for key, value in {
+        "mlflow.traceRequestId": f"tr-{trace_id.hex()}",
+        "mlflow.spanType": "LLM",
+        "mlflow.spanInputs": {"question": f"What is {number} and one more?"},
+        "mlflow.spanOutputs": {"answer": str(number + 1)},
+    }.items():
+        attribute = span.attributes.add(key=key)
+        attribute.value.string_value = orjson.dumps(value).decode()
+    request = ExportTraceServiceRequest()
+    request.resource_spans.add().scope_spans.add().spans.append(span)
+    return request.SerializeToString()
+
+
 def reads(load: Load, target: str) -> Iterator[bytes]:
     """One request over and over: GET with a query, or POST if there is a body."""
     _ = target
@@ -121,6 +158,7 @@ KINDS: Final[Mapping[str, Callable[[Load, str], Iterator[bytes]]]] = {
     "shuffled": shuffled,
     "metric": log_metrics,
     "create": create_runs,
+    "span": spans,
     "read": reads,
 }
 
@@ -130,8 +168,11 @@ def post(path: str, body: object) -> bytes:
     return _request("POST", f"{API}/{path}", orjson.dumps(body))
 
 
-def _request(method: str, path: str, body: bytes = b"") -> bytes:
-    head = [f"{method} {path} HTTP/1.1", "Host: 127.0.0.1", "Accept: */*"]
+def _request(
+    method: str, path: str, body: bytes = b"", *, headers: Mapping[str, str] = _JSON
+) -> bytes:
+    lines = [f"{method} {path} HTTP/1.1", "Host: 127.0.0.1", "Accept: */*"]
     if body:
-        head += ["Content-Type: application/json", f"Content-Length: {len(body)}"]
-    return "\r\n".join([*head, "", ""]).encode() + body
+        lines += [f"{name}: {value}" for name, value in headers.items()]
+        lines.append(f"Content-Length: {len(body)}")
+    return "\r\n".join([*lines, "", ""]).encode() + body

@@ -26,6 +26,7 @@ _A_SECOND: Final = {
     "distinct": (900, 30),
     "metric": (9000, 500),
     "create": (6000, 500),
+    "span": (40_000, 500),
     "read": (20_000, 2000),
 }
 
@@ -39,6 +40,7 @@ class Rig:
     peer: Peer | None
     seconds: float
     chart_points: int
+    search_runs: int
     rows: list[Row] = field(default_factory=list)
     measured: list[Measured] = field(default_factory=list)
 

@@ -1,4 +1,4 @@
-"""Twenty thousand finished runs with ten metrics and ten params each, for searches."""
+"""Finished runs with ten metrics and ten params each, for searches."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from tests.bench.tracking.reports import end_of_intake, publish, until_taken
 from tests.bench.tracking.requests import API
 from tests.bench.tracking.servers import Ours, Server
 
-RUNS: Final = 20_000
 _COLUMNS: Final = 10
 _SECONDS: Final = 180.0
 
 
-def seed(server: Server) -> str:
-    """The experiment that holds them: ours by reports, the peer by SQL, since its API takes hours.
+def seed(server: Server, runs: int) -> str:
+    """The id of an experiment that holds so many of them.
 
-    Raises AssertionError when they are not all there in time.
+    Ours come by reports, the peer's by SQL: its API would take an hour. Raises
+    AssertionError when they are not all there in time.
     """
     if isinstance(server, Ours):
-        return asyncio.run(_by_reports(server))
+        return asyncio.run(_by_reports(server, runs))
     home = api.experiment(server)
-    asyncio.run(_by_sql(server, int(home)))
+    asyncio.run(_by_sql(server, int(home), runs))
     return home
 
 
-async def _by_reports(ours: Ours) -> str:
+async def _by_reports(ours: Ours, runs: int) -> str:
     kafka, name = ours.stack.backends.kafka, "bench search"
-    await publish(kafka, _reports(name))
+    await publish(kafka, _reports(name, runs))
     goal = await end_of_intake(kafka)
     assert await until_taken(ours, goal, seconds=_SECONDS), "the runs were not taken in time"
     async with httpx.AsyncClient(base_url=ours.url) as http:
@@ -45,9 +45,9 @@ async def _by_reports(ours: Ours) -> str:
         return str(found.json()["experiment"]["experiment_id"])
 
 
-def _reports(experiment: str) -> Iterator[RunReported]:
+def _reports(experiment: str, runs: int) -> Iterator[RunReported]:
     random = Random(5)
-    for number in range(RUNS):
+    for number in range(runs):
         moment = 1_760_000_000_000 + number * 1000
         yield RunReported(
             run_id=UUID(int=random.getrandbits(128), version=4).hex,
@@ -67,11 +67,11 @@ def _reports(experiment: str) -> Iterator[RunReported]:
         )
 
 
-async def _by_sql(server: Server, home: int) -> None:
+async def _by_sql(server: Server, home: int, runs: int) -> None:
     connection = await asyncpg.connect(server.database_url)
     try:
         await connection.execute("select setseed(0.5)")
-        await connection.execute(_RUNS, home, RUNS)
+        await connection.execute(_RUNS, home, runs)
         for statement in (_METRICS, _PARAMS):
             await connection.execute(statement, home, _COLUMNS)
         await connection.execute("analyze")
@@ -84,7 +84,7 @@ insert into runs (run_uuid, name, source_type, source_name, entry_point_name, us
     start_time, end_time, source_version, lifecycle_stage, artifact_uri, experiment_id)
 select md5(n::text), 'run ' || n, 'UNKNOWN', '', '', 'bench', 'FINISHED',
     1760000000000 + n * 1000::bigint, 1760000000900 + n * 1000::bigint, '', 'active',
-    'mlflow-artifacts:/' || $1 || '/' || md5(n::text) || '/artifacts', $1::int
+    'mlflow-artifacts:/' || $1::int || '/' || md5(n::text) || '/artifacts', $1::int
 from generate_series(1, $2::int) as n
 """
 _METRICS: Final = """

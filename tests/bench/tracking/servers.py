@@ -22,6 +22,7 @@ import asyncpg
 import httpx
 
 from deploy.local import Backends, Stack, identity, provision
+from deploy.local.identity import STACK_ID_VARIABLE
 from deploy.local.testing import TestDatabase, create_database
 from tests.bench.tracking.meter import Roots
 from tests.component.tracking.process import TrackingProcess, free_port, prepared
@@ -136,6 +137,7 @@ def prepared_ours(stack: Stack, *, empty: bool = False) -> Iterator[Ours]:
     directory.mkdir()
     process = prepared(stack.backends, database, bucket, directory)
     process.environment["HEADRACE_TRACKING_LOG_LEVEL"] = "warning"
+    process.environment[STACK_ID_VARIABLE] = stack.leftovers.stack_id
     if empty:
         database = asyncio.run(create_database(stack.backends))
         process.environment["HEADRACE_TRACKING_DATABASE_URL"] = database.url("tracking")
@@ -160,7 +162,7 @@ def running_peer(stack: Stack) -> Iterator[Peer]:
     url, directory = f"http://127.0.0.1:{free_port()}", stack.directory / name
     directory.mkdir()
     began = time.monotonic()
-    process = _start_peer(url, stack.backends.admin_url(name), directory)
+    process = _start_peer(stack, url, stack.backends.admin_url(name), directory)
     try:
         _await_health(url, process, directory / "mlflow.log")
         cold = time.monotonic() - began
@@ -178,7 +180,9 @@ def running_peer(stack: Stack) -> Iterator[Peer]:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def _start_peer(url: str, database_url: str, directory: Path) -> subprocess.Popen[bytes]:
+def _start_peer(
+    stack: Stack, url: str, database_url: str, directory: Path
+) -> subprocess.Popen[bytes]:
     """Without its job runner and its access log, which would cost it memory and time."""
     plain = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
     with (directory / "mlflow.log").open("wb") as log:
@@ -191,8 +195,13 @@ def _start_peer(url: str, database_url: str, directory: Path) -> subprocess.Pope
                 *("--uvicorn-opts", "--log-level warning"),
             ],
             cwd=directory,
-            env=plain
-            | {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+            env={
+                **plain,
+                "MLFLOW_DISABLE_TELEMETRY": "true",
+                "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+                # Whoever cleans up after a killed run finds it by this.
+                STACK_ID_VARIABLE: stack.leftovers.stack_id,
+            },
             stdout=log,
             stderr=log,
             start_new_session=True,

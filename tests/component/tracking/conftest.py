@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -57,10 +58,13 @@ def client(tracking: TrackingProcess, monkeypatch: pytest.MonkeyPatch) -> Iterat
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     monkeypatch.setenv("MLFLOW_ENABLE_ASYNC_LOGGING", "false")
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+    # What `set_experiment` does lasts for the process: the next test begins without it.
+    monkeypatch.setattr("mlflow.tracking.fluent._active_experiment_id", None)
     mlflow.set_tracking_uri(tracking.url)
     yield MlflowClient(tracking.url)
     while mlflow.active_run() is not None:
         mlflow.end_run()
+    os.environ.pop("MLFLOW_EXPERIMENT_ID", None)
 
 
 @pytest.fixture

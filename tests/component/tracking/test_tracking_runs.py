@@ -257,7 +257,7 @@ def test_search_runs_pages_and_knows_stages(client: MlflowClient, experiment: st
         ("attribute.nope = 'x'", "Invalid attribute key 'nope' specified. Valid keys are"),
         ("metrics.auc = 'x'", "Expected numeric value type for metric. Found 'x'"),
         ("params.lr = 5", "Expected a quoted string value for parameter (e.g. 'my-value')"),
-        ("metrics.auc > 1 OR metrics.auc < 0", "Invalid clause(s) in filter string"),
+        ("metrics.auc > 1 XOR metrics.auc < 0", "Invalid clause(s) in filter string"),
         ("params.lr > '1'", "Invalid comparator '>' not one of"),
     ],
 )

@@ -39,7 +39,7 @@ def test_experiment_ids_are_numbers_and_nothing_is_the_default(text: str, number
     assert names.experiment_number(text) == number
 
 
-@pytest.mark.parametrize("text", ["-1", "1.0", "x", "1" * 19, " 1"])
+@pytest.mark.parametrize("text", ["--1", "1.0", "x", "1" * 19, " 1"])
 def test_other_experiment_ids_are_refused(text: str) -> None:
     with pytest.raises(InvalidInput, match="Experiment ID must be a valid integer"):
         names.experiment_number(text)

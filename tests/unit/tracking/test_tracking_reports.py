@@ -9,7 +9,7 @@ from headrace.events import MetricColumn, RunReported
 from services.tracking.domain.batches import Written
 from services.tracking.domain.entities import RunInfo, RunStatus
 from services.tracking.domain.facts import has_finished, run_finished, run_logged
-from services.tracking.domain.intake import batch_of, check_report
+from services.tracking.domain.intake import check_report, entry_of_report
 from services.tracking.domain.points import Points, columns_of
 from services.tracking.domain.summaries import summaries_of
 
@@ -30,9 +30,10 @@ def run(status: RunStatus = "RUNNING", end_time: int | None = None) -> RunInfo:
 
 def test_columns_become_points_and_steps_may_be_left_out() -> None:
     columns = MetricColumn(key="loss", values=[2.0, 1.0], timestamps=[5, 6])
-    batch = batch_of(RunReported(run_id="r", metrics=[columns], params={"a": "1"}))
-    assert list(batch.points) == [("loss", 2.0, 5, 0), ("loss", 1.0, 6, 0)]
-    assert batch.params == {"a": "1"}
+    entry = entry_of_report(RunReported(run_id="r", metrics=[columns], params={"a": "1"}))
+    assert entry.columns is not None
+    assert list(entry.columns.points()) == [("loss", 2.0, 5, 0), ("loss", 1.0, 6, 0)]
+    assert entry.params == {"a": "1"}
 
 
 @pytest.mark.parametrize(

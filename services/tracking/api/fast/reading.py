@@ -12,7 +12,14 @@ from headrace.runtime.ids import new_id
 from services.tracking.domain.batches import MAX_ENTITIES, MAX_METRICS, MAX_PARAMS, MAX_TAGS
 from services.tracking.domain.entities import RUN_NAME_TAG
 from services.tracking.domain.entries import Chain, Entry, NewRun, entry_of
-from services.tracking.domain.names import check_key, experiment_number, param_of, tag_of
+from services.tracking.domain.names import (
+    MAX_TAG_VALUE,
+    check_key,
+    experiment_number,
+    is_run_id,
+    param_of,
+    tag_of,
+)
 from services.tracking.domain.naming import name_for
 from services.tracking.domain.points import INT64_MAX, Columns, places_of
 
@@ -55,7 +62,7 @@ class Reader:
         if (
             not document.keys() <= _BATCH
             or type(run_id) is not str
-            or not run_id
+            or not is_run_id(run_id)
             or type(metrics) is not list
             or params is None
             or tags is None
@@ -103,7 +110,7 @@ class Reader:
         ):
             return None
         named = tags.get(RUN_NAME_TAG)
-        if name and named and name != named:
+        if (name and named and name != named) or len(cast("str", name)) > MAX_TAG_VALUE:
             return None
         try:
             number = experiment_number(cast("str", experiment))

@@ -1,203 +1,143 @@
-"""The filter parser: `clause (AND clause)*`, each clause `identifier operator value`."""
+"""The filter parser. MLflow's language is clauses joined by AND; OR, NOT and () come on top.
+
+filter  = all (OR all)*
+all     = one (AND one)*
+one     = NOT one | "(" filter ")" | clause
+clause  = identifier operator value
+"""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Final
 
-from headrace.errors import InvalidInput
-from services.tracking.domain.search.grammar import PRESENCE, Field, Grammar
+from services.tracking.domain.search.conditions import (
+    EVERYTHING,
+    AllOf,
+    AnyOf,
+    Clause,
+    Condition,
+    Not,
+)
+from services.tracking.domain.search.grammar import PRESENCE, RANGE, Field, Grammar
+from services.tracking.domain.search.identifiers import identifier_of
+from services.tracking.domain.search.tokens import END, Tokens, refused
+from services.tracking.domain.search.values import (
+    listed_values,
+    no_operator,
+    number_value,
+    single_value,
+)
 
-MAX_LENGTH: Final = 20_000
 MAX_CLAUSES: Final = 100
-_TOKEN: Final = re.compile(
-    r"""
-      (?P<space>\s+)
-    | (?P<text>'[^']*')
-    | (?P<number>[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?(?![\w]))
-    | (?P<name>(?:`[^`]*`|"[^"]*"|[A-Za-z_][\w]*)
-               (?:\.(?:`[^`]*`|"[^"]*"|[\w\-/:]+))*)
-    | (?P<operator>!=|<>|>=|<=|=|>|<)
-    | (?P<mark>[(),])
-    | (?P<other>.)
-    """,
-    re.VERBOSE | re.DOTALL,
+MAX_DEPTH: Final = 32
+_PHRASES: Final = (
+    ("IS", "NOT", "NULL"),
+    ("IS", "NULL"),
+    ("NOT", "IN"),
+    ("IN",),
+    ("LIKE",),
+    ("ILIKE",),
 )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Clause:
-    """One comparison. The value is text, a number, several texts (IN) or None (IS NULL)."""
-
-    field: Field
-    operator: str
-    value: str | float | int | tuple[str, ...] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Token:
-    kind: str
-    text: str
-
-    def word(self) -> str:
-        return self.text.upper() if self.kind == "name" else ""
-
-
-def parse_filter(text: str | None, grammar: Grammar) -> list[Clause]:
-    """The clauses of a filter, all of which must hold. Raises InvalidInput."""
+def parse_filter(text: str | None, grammar: Grammar) -> Condition:
+    """What a filter asks for; EVERYTHING if it is empty. Raises InvalidInput."""
     if not text or not text.strip():
-        return []
-    if len(text) > MAX_LENGTH:
-        raise _invalid(f"Filter string exceeds the maximum length of {MAX_LENGTH} characters")
-    tokens = [
-        _Token(str(found.lastgroup), found.group())
-        for found in _TOKEN.finditer(text)
-        if found.lastgroup != "space"
-    ]
-    clauses: list[Clause] = []
-    while tokens:
-        clause, tokens = _clause(tokens, grammar)
-        clauses.append(clause)
-        if len(clauses) > MAX_CLAUSES:
-            raise _invalid(f"Filter string has more than {MAX_CLAUSES} clauses")
-        if tokens:
-            if tokens[0].word() != "AND" or len(tokens) == 1:
-                raise _not_a_clause(tokens)
-            tokens = tokens[1:]
-    return clauses
+        return EVERYTHING
+    parser = _Parser(Tokens(text), grammar)
+    return parser.whole()
 
 
-def split_name(name: str) -> tuple[str | None, str]:
-    """Entity and key of an identifier as written; quotes around either fall away."""
-    found = re.match(r'(`[^`]*`|"[^"]*"|[^.`"]+)\.(.+)', name, re.DOTALL)
-    if found is None:
-        return None, _unquoted(name)
-    return _unquoted(found.group(1)), _unquoted(found.group(2))
+class _Parser:
+    def __init__(self, tokens: Tokens, grammar: Grammar) -> None:
+        self._tokens = tokens
+        self._grammar = grammar
+        self._clauses = 0
 
+    def whole(self) -> Condition:
+        condition = self._any(depth=0)
+        if self._tokens.peek() is not END:
+            raise self._tokens.not_a_clause()
+        return condition
 
-def _clause(tokens: Sequence[_Token], grammar: Grammar) -> tuple[Clause, list[_Token]]:
-    if tokens[0].kind != "name":
-        raise _not_a_clause(tokens)
-    operator, rest = _operator(tokens)
-    named = grammar.field(*split_name(tokens[0].text))
-    if operator not in grammar.operators(named):
-        raise _bad_operator(operator, named, grammar)
-    if operator in PRESENCE:
-        return Clause(field=named, operator=operator), rest
-    if operator in ("IN", "NOT IN"):
-        values, rest = _list(rest)
-        return Clause(field=named, operator=operator, value=values), rest
-    if not rest:
-        raise _not_a_clause(tokens)
-    value = _number(rest[0], named) if named.numeric else _text(rest, named, grammar)
-    return Clause(field=named, operator=operator, value=value), list(rest[1:])
+    def _any(self, *, depth: int) -> Condition:
+        choices = self._joined("OR", lambda: self._all(depth=depth))
+        return choices[0] if len(choices) == 1 else AnyOf(of=tuple(choices))
 
+    def _all(self, *, depth: int) -> Condition:
+        parts = self._joined("AND", lambda: self._one(depth=depth))
+        return parts[0] if len(parts) == 1 else AllOf(of=tuple(parts))
 
-def _operator(tokens: Sequence[_Token]) -> tuple[str, list[_Token]]:
-    words = [token.word() for token in tokens[1:4]]
-    for phrase in (("IS", "NOT", "NULL"), ("IS", "NULL"), ("NOT", "IN")):
-        if tuple(words[: len(phrase)]) == phrase:
-            return " ".join(phrase), list(tokens[1 + len(phrase) :])
-    if words and words[0] in ("LIKE", "ILIKE", "IN"):
-        return words[0], list(tokens[2:])
-    if len(tokens) > 1 and tokens[1].kind == "operator":
-        return "!=" if tokens[1].text == "<>" else tokens[1].text, list(tokens[2:])
-    raise _not_a_clause(tokens)
+    def _joined(self, word: str, read: Callable[[], Condition]) -> list[Condition]:
+        parts = [read()]
+        while self._tokens.peek().word == word:
+            if self._tokens.peek(1) is END:
+                raise self._tokens.not_a_clause()
+            self._tokens.take()
+            parts.append(read())
+        return parts
 
+    def _one(self, *, depth: int) -> Condition:
+        if depth > MAX_DEPTH:
+            raise refused(f"Filter string is nested more than {MAX_DEPTH} deep")
+        token = self._tokens.peek()
+        if token.word == "NOT":
+            self._tokens.take()
+            return Not(of=self._one(depth=depth + 1))
+        if token.text != "(":
+            return self._clause()
+        self._tokens.take()
+        inside = self._any(depth=depth + 1)
+        if self._tokens.peek().text != ")":
+            raise self._tokens.not_a_clause()
+        self._tokens.take()
+        return inside
 
-def _list(tokens: Sequence[_Token]) -> tuple[tuple[str, ...], list[_Token]]:
-    if not tokens or tokens[0].text != "(":
-        raise _not_a_list("ill-formed list")
-    values: list[str] = []
-    for place, token in enumerate(tokens[1:], start=1):
-        if place % 2 == 0:
-            if token.text == ")":
-                return tuple(values), list(tokens[place + 1 :])
-            if token.text != ",":
-                raise _not_a_list("ill-formed list")
-        elif token.kind == "text" or _is_double_quoted(token):
-            values.append(token.text[1:-1])
-        elif token.text == ")":
-            if not values:
-                raise _not_a_list("empty list")
-            return tuple(values), list(tokens[place + 1 :])
-        else:
-            raise _not_a_list(f"{token.text}")
-    raise _not_a_list("ill-formed list")
+    def _clause(self) -> Clause:
+        self._clauses += 1
+        if self._clauses > MAX_CLAUSES:
+            raise refused(f"Filter string has more than {MAX_CLAUSES} clauses")
+        tokens = self._tokens
+        if not tokens.peek().is_identifier:
+            raise tokens.not_a_clause()
+        operator, length = self._operator()
+        named = self._grammar.field(identifier_of(tokens.peek().text))
+        tokens.take(1 + length)
+        return self._comparison(named, operator)
 
+    def _operator(self) -> tuple[str, int]:
+        """The operator behind the identifier, and how many words it has."""
+        for phrase in _PHRASES:
+            if self._tokens.words(len(phrase), ahead=1) == phrase:
+                return " ".join(phrase), len(phrase)
+        token = self._tokens.peek(1)
+        if token.kind != "operator":
+            raise self._tokens.not_a_clause()
+        return "!=" if token.text == "<>" else token.text, 1
 
-def _number(token: _Token, named: Field) -> float | int:
-    if token.kind != "number":
-        if named.entity == "metric":
-            raise _invalid(f"Expected numeric value type for metric. Found {token.text}")
-        raise _invalid(
-            f"Expected numeric value type for numeric attribute: {named.key}. Found {token.text}"
-        )
-    if named.entity == "attribute" and re.fullmatch(r"[+-]?\d{1,18}", token.text):
-        return int(token.text)
-    return float(token.text)
+    def _comparison(self, named: Field, operator: str) -> Clause:
+        if self._compares_numbers(named, operator):
+            value = (
+                number_value(self._tokens)
+                if operator in RANGE
+                else listed_values(self._tokens, named)
+            )
+            return Clause(field=named, operator=operator, value=value)
+        if operator not in self._grammar.operators(named):
+            raise no_operator(operator, named, self._grammar, self._tokens)
+        if operator in PRESENCE:
+            return Clause(field=named, operator=operator)
+        if operator in ("IN", "NOT IN"):
+            listed = listed_values(self._tokens, named)
+            return Clause(field=named, operator=operator, value=listed)
+        value = single_value(self._tokens, named, self._grammar)
+        return Clause(field=named, operator=operator, value=value)
 
-
-def _text(tokens: Sequence[_Token], named: Field, grammar: Grammar) -> str:
-    token = tokens[0]
-    if token.kind == "text" or _is_double_quoted(token):
-        return token.text[1:-1]
-    if token.text == "(" and named.entity == "attribute":
-        raise _invalid(
-            f"Only {sorted(grammar.listed)} attributes support comparison with a list of "
-            "quoted string values."
-        )
-    if token.kind == "name":
-        raise _invalid(
-            "Parameter value is either not quoted or unidentified quote types used for string "
-            f"value {token.text}. Use either single or double quotes."
-        )
-    if named.entity in ("parameter", "tag"):
-        raise _invalid(
-            f"Expected a quoted string value for {named.entity} (e.g. 'my-value'). "
-            f"Got value {token.text}"
-        )
-    what = "dataset attributes" if named.entity == "dataset" else "attributes"
-    raise _invalid(f"Expected a quoted string value for {what}. Got value {token.text}")
-
-
-def _bad_operator(operator: str, named: Field, grammar: Grammar) -> InvalidInput:
-    if operator in PRESENCE:
-        return _invalid(
-            "IS NULL / IS NOT NULL is only supported for tags and params, "
-            f"not for '{named.entity}' '{named.key}'"
-        )
-    if operator in ("IN", "NOT IN") and named.entity == "attribute":
-        return _invalid(
-            f"Only {sorted(grammar.listed)} attributes support comparison with a list of "
-            "quoted string values."
-        )
-    return _invalid(f"Invalid comparator '{operator}' not one of '{grammar.operators(named)}'")
-
-
-def _is_double_quoted(token: _Token) -> bool:
-    return token.kind == "name" and re.fullmatch(r'"[^"]*"', token.text) is not None
-
-
-def _unquoted(text: str) -> str:
-    if len(text) >= 2 and text[0] == text[-1] and text[0] in "`\"'":
-        return text[1:-1]
-    return text
-
-
-def _not_a_clause(tokens: Sequence[_Token]) -> InvalidInput:
-    shown = " ".join(token.text for token in tokens)[:200]
-    return _invalid(f"Invalid clause(s) in filter string: '{shown}'")
-
-
-def _not_a_list(what: str) -> InvalidInput:
-    return _invalid(
-        "While parsing a list in the query, expected a non-empty list of string values, "
-        f"but got {what}."
-    )
-
-
-def _invalid(message: str) -> InvalidInput:
-    return InvalidInput(message, field="filter")
+    def _compares_numbers(self, named: Field, operator: str) -> bool:
+        """Whether a param is compared as a number, which MLflow cannot."""
+        if named.entity != "parameter":
+            return False
+        if operator in RANGE:
+            return self._tokens.peek().kind == "number"
+        return operator in ("IN", "NOT IN") and self._tokens.peek(1).kind == "number"

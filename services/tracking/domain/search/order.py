@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from headrace.errors import InvalidInput
-from services.tracking.domain.search.filters import split_name
+from services.tracking.domain.search.conditions import Condition, clauses_of
 from services.tracking.domain.search.grammar import MODELS, Field, Grammar
+from services.tracking.domain.search.identifiers import CALL, QUOTED, identifier_of
 
-_ORDER: Final = re.compile(r"""\s*((?:`[^`]*`|"[^"]*"|[^\s`"])+)(?:\s+(\S+))?\s*""", re.DOTALL)
+_ORDER: Final = re.compile(rf"""\s*({CALL}|(?:{QUOTED}|[^\s`"])+)(?:\s+(\S+))?\s*""", re.DOTALL)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,21 +35,13 @@ def parse_order(clauses: Sequence[str], grammar: Grammar) -> list[Order]:
 
 def parse_model_order(clauses: Sequence[Mapping[str, object]]) -> list[Order]:
     """Orders of a search for logged models. Raises InvalidInput."""
-    orders = []
-    for clause in clauses:
-        name = str(clause.get("field_name") or "")
-        entity, key = split_name(name)
-        if entity is not None and entity != "metrics":
-            raise _invalid(f"Invalid order by field name: {name}. Only metrics are supported.")
-        orders.append(
-            Order(
-                field=MODELS.field(entity, key, order=True),
-                ascending=clause.get("ascending") is not False,
-                dataset_name=str(clause.get("dataset_name") or ""),
-                dataset_digest=str(clause.get("dataset_digest") or ""),
-            )
-        )
-    return orders
+    return [_model_order(clause) for clause in clauses]
+
+
+def touches_metrics(condition: Condition, orders: Sequence[Order]) -> bool:
+    """Whether a search looks at metrics, to choose or to sort."""
+    fields = [clause.field for clause in clauses_of(condition)]
+    return any(named.entity == "metric" for named in [*fields, *(order.field for order in orders)])
 
 
 def _order(clause: str, grammar: Grammar) -> Order:
@@ -58,10 +51,31 @@ def _order(clause: str, grammar: Grammar) -> Order:
     direction = (found.group(2) or "asc").lower()
     if direction not in ("asc", "desc"):
         raise _invalid(f"Invalid ordering key in order_by clause '{clause}'.")
-    named = grammar.field(*split_name(found.group(1)), order=True)
+    named = grammar.field(identifier_of(found.group(1)), order=True)
     if named.entity == "dataset":
         raise _invalid(f"Invalid order_by entity type '{named.entity}'")
     return Order(field=named, ascending=direction == "asc")
+
+
+def _model_order(clause: Mapping[str, object]) -> Order:
+    name = str(clause.get("field_name") or "")
+    if not name:
+        raise _invalid("`field_name` in the `order_by` clause must be specified.")
+    named = identifier_of(name)
+    if named.entity is not None and named.entity != "metrics":
+        raise _invalid(f"Invalid order by field name: {name}. Only metrics are supported.")
+    dataset_name = str(clause.get("dataset_name") or "")
+    dataset_digest = str(clause.get("dataset_digest") or "")
+    if dataset_digest and not dataset_name:
+        raise _invalid(
+            "`dataset_digest` can only be specified if `dataset_name` is also specified."
+        )
+    return Order(
+        field=MODELS.field(named, order=True),
+        ascending=clause.get("ascending") is not False,
+        dataset_name=dataset_name,
+        dataset_digest=dataset_digest,
+    )
 
 
 def _invalid(message: str) -> InvalidInput:

@@ -6,7 +6,16 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final
 
-from tests.bench.tracking.phases import charts, intake, reads, resent, start, storage, writes
+from tests.bench.tracking.phases import (
+    charts,
+    intake,
+    reads,
+    resent,
+    start,
+    storage,
+    traces,
+    writes,
+)
 from tests.bench.tracking.rig import Rig
 
 PHASES: Final[Mapping[str, Callable[[Rig], None]]] = MappingProxyType(
@@ -19,6 +28,7 @@ PHASES: Final[Mapping[str, Callable[[Rig], None]]] = MappingProxyType(
         "history": reads.history,
         "run": reads.run_of_many_metrics,
         "search": reads.search,
+        "traces": traces.traces,
         "storage": storage.storage,
         "intake": intake.intake,
         "chart": charts.chart,

@@ -20,8 +20,8 @@ _LOADS: Final = {
     "metric": ("one by one", 1, 1, 4000, 500),
 }
 _SECONDS: Final = 60.0
-_QUIET_SECONDS: Final = 3.0
-_MOST_SECONDS: Final = 20.0
+_QUIET_SECONDS: Final = 2.0
+_MOST_SECONDS: Final = 10.0
 _GOAL: Final = Goal(better="less", ratio=5)
 # All but the outbox, whose rows are gone once they are published.
 _SIZE: Final = """
