@@ -5,16 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fastapi import APIRouter
+from starlette.exceptions import HTTPException
 
 from headrace.events import RunReported
 from headrace.runtime.bus import Subscription
 from headrace.runtime.service import FastRoutes, Resources, Service
 from services.tracking import api, handlers
-from services.tracking.api import fast
+from services.tracking.api import fast, server
 from services.tracking.api.call import Gate
 from services.tracking.settings import Settings
 from services.tracking.store.compactor import Compactor
 from services.tracking.store.folder import Folder
+from services.tracking.store.sweeper import Sweeper
 from services.tracking.store.writer import Writer
 
 
@@ -30,9 +32,11 @@ def build(settings: Settings) -> Service[Settings]:
         routes=lambda resources: [_router(resources, tracking.parts(resources))],
         fast_routes=lambda resources: _fast_routes(resources, tracking.parts(resources)),
         subscriptions=_subscriptions,
+        errors={HTTPException: server.unrouted},
         background=lambda resources: [
             tracking.parts(resources).folder.run,
             tracking.parts(resources).compactor.run,
+            tracking.parts(resources).sweeper.run,
         ],
     )
 
@@ -45,6 +49,7 @@ class Parts:
     writer: Writer
     folder: Folder
     compactor: Compactor
+    sweeper: Sweeper
 
 
 class Tracking:
@@ -71,7 +76,15 @@ def _wire(resources: Resources[Settings]) -> Parts:
     )
     gate = Gate(settings.max_in_flight, most_bytes=settings.max_bytes_in_flight)
     compactor = Compactor(pool=resources.pool, folded=folder.folded, log=resources.log)
-    return Parts(gate=gate, writer=writer, folder=folder, compactor=compactor)
+    sweeper = Sweeper(
+        pool=resources.pool,
+        blobs=resources.blobs,
+        project=settings.project,
+        purge_days=settings.purge_deleted_days,
+        clock=resources.clock,
+        log=resources.log,
+    )
+    return Parts(gate=gate, writer=writer, folder=folder, compactor=compactor, sweeper=sweeper)
 
 
 def _router(resources: Resources[Settings], parts: Parts) -> APIRouter:

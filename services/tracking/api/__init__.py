@@ -19,6 +19,7 @@ from services.tracking.api import (
     metrics,
     models,
     openapi,
+    purge,
     runs,
     scorers,
     server,
@@ -44,6 +45,10 @@ def router(resources: Resources[Settings], *, gate: Gate, writer: Writer) -> API
             serve = endpoint(function, resources, gate, writer)
             routes.add_route(prefix + path, serve, methods=[method])
 
+    def add_streams(prefix: str, table: artifacts.StreamTable) -> None:
+        for method, path, stream in table:
+            routes.add_route(prefix + path, stream(resources, gate), methods=[method])
+
     for base in BASES:
         for table in (logging.ROUTES, runs.ROUTES, metrics.ROUTES, artifacts.RUN_ROUTES):
             add(f"{base}/2.0/mlflow", table)
@@ -56,11 +61,12 @@ def router(resources: Resources[Settings], *, gate: Gate, writer: Writer) -> API
         add(f"{base}/3.0/mlflow", scorers.ROUTES)
         add(f"{base}/3.0/mlflow", evaluation.ROUTES)
         add(f"{base}/2.0/mlflow-artifacts", artifacts.PROXY_ROUTES)
-        for method, stream in artifacts.STREAMS:
-            path = f"{base}/2.0/mlflow-artifacts/artifacts/{{path:path}}"
-            routes.add_route(path, stream(resources, gate), methods=[method])
+        add_streams(f"{base}/2.0/mlflow", artifacts.RUN_STREAMS)
+        add_streams(f"{base}/2.0/mlflow-artifacts", artifacts.PROXY_STREAMS)
         for unknown in ("2.0/mlflow", "3.0/mlflow", "2.0/mlflow-artifacts"):
             routes.add_route(f"{base}/{unknown}/{{rest:path}}", server.not_found, methods=_ANY)
+    add("/api/tracking/v1", purge.ROUTES)
+    add_streams("", artifacts.PAGE_STREAMS)
     add("/api/tracking/v1", live.ROUTES)
     tail = live.tail(resources, gate, writer)
     routes.add_route("/api/tracking/v1/runs/{run_id}/tail", tail, methods=["GET"])

@@ -6,7 +6,7 @@ from typing import Final
 
 from headrace.errors import InvalidInput
 from headrace.runtime.ids import new_id
-from services.tracking.api.artifacts import list_below
+from services.tracking.api.artifacts.listing import list_below
 from services.tracking.api.call import Call, RouteTable
 from services.tracking.api.documents import Document, model_document
 from services.tracking.domain.entities import MODEL_STATUSES
@@ -154,8 +154,7 @@ async def list_directory(call: Call) -> Document:
             connection, project=call.project, model_id=call.path["model_id"]
         )
     directory = call.fields.text("artifact_directory_path") or ""
-    files = await list_below(call.resources.blobs, model.artifact_location, directory)
-    return {"root_uri": model.artifact_location, "files": files}
+    return await list_below(call, model.artifact_location, directory=directory)
 
 
 def _params(call: Call) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
@@ -12,20 +13,24 @@ from services.tracking.api.call import Call, RouteTable
 from services.tracking.api.documents import Document
 from services.tracking.api.errors import response
 
-MLFLOW_VERSION: Final = f"3.17.2+headrace.{__version__}"
+MLFLOW_VERSION: Final = f"3.18.0+headrace.{__version__}"
 """The MLflow whose API this server speaks; clients compare it (PEP 440)."""
 
 
 async def server_info(call: Call) -> Document:
-    _ = call
+    """What clients ask once a minute: above all by which way artifacts go."""
+    settings = call.resources.settings
+    direct = settings.direct_transfer
     return {
         "store_type": "SqlStore",
         "workspaces_enabled": False,
         "trace_archival_enabled": False,
-        "multipart_uploads_enabled": False,
-        "multipart_downloads_enabled": False,
-        "presigned_upload_run_id_supported": False,
-        "presigned_upload_model_id_supported": False,
+        "multipart_uploads_enabled": direct,
+        "multipart_downloads_enabled": direct,
+        "artifacts_presigned_only": settings.artifact_transfer == "direct-only",
+        "presigned_upload_run_id_supported": direct,
+        "presigned_upload_model_id_supported": direct,
+        "model_artifact_presigned_downloads_supported": direct,
         "artifact_serving_enabled": True,
         "features_enabled": {"gateway": False},
     }
@@ -39,6 +44,13 @@ async def version(request: Request) -> Response:
 async def health(request: Request) -> Response:
     _ = request
     return PlainTextResponse("OK")
+
+
+async def unrouted(request: Request, error: HTTPException) -> Response:
+    """What no route takes, as MLflow's error JSON."""
+    code = "ENDPOINT_NOT_FOUND" if error.status_code == 404 else "BAD_REQUEST"
+    message = f"'{request.method} {request.url.path}': {error.detail}"
+    return response(error.status_code, code, message, dict(error.headers or {}))
 
 
 async def not_found(request: Request) -> Response:

@@ -55,7 +55,7 @@ async def get(
 ) -> EvaluationDataset:
     """A dataset, kept from changes by others if told to. Raises NotFound."""
     row = await connection.fetchrow(
-        f"select {_COLUMNS} from {_SOURCE} where d.project = $1 and d.dataset_id = $2"
+        f"select {_COLUMNS} from {_SOURCE} where d.project = $1 and d.dataset_id = $2"  # noqa: S608
         f"{' for update of d' if lock else ''}",
         project,
         dataset_id,

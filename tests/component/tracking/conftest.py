@@ -34,16 +34,22 @@ def tracking(
 
 
 @pytest.fixture
-def own_tracking(
+def idle_tracking(
     backends: Backends, database: TestDatabase, tmp_path: Path
 ) -> Iterator[TrackingProcess]:
-    """A running service of one test alone, to be killed."""
+    """A service of one test alone that is not started yet, for its environment to be changed."""
     bucket = f"tracking-{uuid4().hex[:12]}"
     provision.bucket(backends, bucket)
     service = prepared(backends, database, bucket, tmp_path)
-    service.start()
     yield service
     service.stop()
+
+
+@pytest.fixture
+def own_tracking(idle_tracking: TrackingProcess) -> TrackingProcess:
+    """A running service of one test alone, to be killed."""
+    idle_tracking.start()
+    return idle_tracking
 
 
 @pytest.fixture

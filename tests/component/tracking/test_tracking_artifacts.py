@@ -10,8 +10,11 @@ from uuid import uuid4
 
 import httpx
 import mlflow
+import numpy as np
 import pytest
+from matplotlib import pyplot as plt
 from mlflow import MlflowClient
+from PIL import Image
 
 from tests.component.tracking.process import TrackingProcess
 
@@ -115,17 +118,83 @@ def test_a_file_that_is_not_there_is_not_found(http: httpx.Client) -> None:
     assert answer.json()["error_code"] == "RESOURCE_DOES_NOT_EXIST"
 
 
-def test_clients_that_ask_for_parts_fall_back_to_one_piece(
-    experiment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_figures_images_and_tables_come_back_as_they_went(
+    client: MlflowClient, experiment: str, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD", "true")
-    monkeypatch.setenv("MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD", "true")
-    monkeypatch.setenv("MLFLOW_MULTIPART_UPLOAD_MINIMUM_FILE_SIZE", "5242880")
-    big = tmp_path / "big.bin"
-    big.write_bytes(b"0123456789abcdef" * 400_000)
+    figure, axes = plt.subplots()
+    axes.plot([1, 2, 3])
+    pixels = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
+    table = {"question": ["a", "b"], "score": [0.5, 1.5]}
     with mlflow.start_run(experiment_id=experiment) as run:
-        mlflow.log_artifact(str(big))
+        mlflow.log_figure(figure, "plots/line.png")
+        mlflow.log_image(pixels, "square.png")
+        mlflow.log_image(pixels, key="shown", step=1)
+        mlflow.log_table(table, "table.json")
+        mlflow.log_table({"question": ["c"], "score": [2.5]}, "table.json")
+    plt.close(figure)
+    loaded = client.load_table(experiment, "table.json", run_ids=[run.info.run_id])
+    assert loaded["question"].tolist() == ["a", "b", "c"]
+    assert loaded["score"].tolist() == [0.5, 1.5, 2.5]
+    names = [one.path for one in client.list_artifacts(run.info.run_id)]
+    assert names == ["images", "plots", "square.png", "table.json"]
     down = mlflow.artifacts.download_artifacts(
-        f"runs:/{run.info.run_id}/big.bin", dst_path=str(tmp_path / "down")
+        f"runs:/{run.info.run_id}/square.png", dst_path=str(tmp_path)
     )
-    assert Path(down).read_bytes() == big.read_bytes()
+    with Image.open(down) as square:
+        assert np.array_equal(np.asarray(square), pixels)
+
+
+def test_a_directory_is_read_by_pages(http: httpx.Client, experiment: str) -> None:
+    run_id = http.post(
+        "/api/2.0/mlflow/runs/create", json={"experiment_id": experiment, "start_time": 1}
+    ).json()["run"]["info"]["run_id"]
+    names = ["a", "b/c", "b/d", "e", "f/g"]
+    for name in names:
+        http.put(f"{PROXY}/{experiment}/{run_id}/artifacts/in/{name}", content=b"x")
+    asked: dict[str, str | int] = {"run_id": run_id, "path": "in", "max_results": 2}
+    seen: list[str] = []
+    for _ in range(3):
+        page = http.get("/api/2.0/mlflow/artifacts/list", params=asked).json()
+        seen += [one["path"] for one in page["files"]]
+        if "next_page_token" not in page:
+            break
+        assert len(page["files"]) == 2
+        asked["page_token"] = page["next_page_token"]
+    assert seen == ["in/a", "in/b", "in/e", "in/f"]
+
+
+def test_a_file_of_a_run_is_served_to_pages(http: httpx.Client, experiment: str) -> None:
+    run_id = http.post(
+        "/api/2.0/mlflow/runs/create", json={"experiment_id": experiment, "start_time": 1}
+    ).json()["run"]["info"]["run_id"]
+    sent = http.post(
+        "/ajax-api/2.0/mlflow/upload-artifact",
+        params={"run_uuid": run_id, "path": "notes/one.txt"},
+        content=b"hello",
+    )
+    assert sent.json() == {}
+    for name in ("run_id", "run_uuid"):
+        answer = http.get("/get-artifact", params={name: run_id, "path": "notes/one.txt"})
+        assert (answer.status_code, answer.text) == (200, "hello")
+    assert http.get("/get-artifact", params={"run_id": run_id}).status_code == 400
+    gone = http.get("/get-artifact", params={"run_id": run_id, "path": "notes/two.txt"})
+    assert gone.json()["error_code"] == "RESOURCE_DOES_NOT_EXIST"
+    too_large = http.post(
+        "/ajax-api/2.0/mlflow/upload-artifact",
+        params={"run_id": run_id, "path": "large"},
+        content=bytes(10 * 1024 * 1024 + 1),
+    )
+    assert "Max size is 10MB" in too_large.json()["message"]
+
+
+def test_a_file_of_a_logged_model_is_served_to_pages(http: httpx.Client, experiment: str) -> None:
+    model = http.post("/api/2.0/mlflow/logged-models", json={"experiment_id": experiment}).json()
+    info = model["model"]["info"]
+    root = info["artifact_uri"].removeprefix("mlflow-artifacts:/")
+    http.put(f"{PROXY}/{root}/conda.yaml", content=b"name: env")
+    files = f"/ajax-api/2.0/mlflow/logged-models/{info['model_id']}/artifacts/files"
+    asked = {"artifact_file_path": "conda.yaml"}
+    assert http.get(files, params=asked).text == "name: env"
+    signed = http.get(files, params={**asked, "presigned": "true"}).json()
+    assert signed["file_size"] == 9
+    assert httpx.get(signed["url"]).text == "name: env"

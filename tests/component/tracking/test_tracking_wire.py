@@ -13,16 +13,16 @@ API = "/api/2.0/mlflow"
 def test_version_and_health_are_plain_text(http: httpx.Client) -> None:
     version = http.get("/version")
     assert version.headers["content-type"].startswith("text/plain")
-    assert version.text.startswith("3.17.2+headrace.")
+    assert version.text.startswith("3.18.0+headrace.")
     assert http.get("/health").text == "OK"
 
 
 @pytest.mark.parametrize("base", ["/api", "/ajax-api"])
-def test_server_info_offers_no_multipart(http: httpx.Client, base: str) -> None:
+def test_server_info_says_what_is_offered(http: httpx.Client, base: str) -> None:
     info = http.get(f"{base}/3.0/mlflow/server-info").json()
     assert info["store_type"] == "SqlStore"
     assert info["workspaces_enabled"] is False
-    assert info["multipart_uploads_enabled"] is False
+    assert info["artifact_serving_enabled"] is True
 
 
 def test_an_unknown_endpoint_says_so_in_json(http: httpx.Client) -> None:
