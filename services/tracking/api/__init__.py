@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from fastapi import APIRouter
+from starlette.convertors import register_url_convertor
 
 from headrace.runtime.service import Resources
 from services.tracking.api import (
@@ -28,6 +29,7 @@ _ANY: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 def router(resources: Resources[Settings]) -> APIRouter:
     """All routes; what is called most comes first, since routes are tried in order."""
+    register_url_convertor("anything", server.Anything())
     gate = Gate(resources.settings.max_in_flight)
     routes = APIRouter()
 
@@ -47,7 +49,7 @@ def router(resources: Resources[Settings]) -> APIRouter:
             path = f"{base}/2.0/mlflow-artifacts/artifacts/{{path:path}}"
             routes.add_route(path, stream(resources, gate), methods=[method])
         for unknown in ("2.0/mlflow", "3.0/mlflow", "2.0/mlflow-artifacts"):
-            routes.add_route(f"{base}/{unknown}/{{rest:path}}", server.not_found, methods=_ANY)
+            routes.add_route(f"{base}/{unknown}/{{rest:anything}}", server.not_found, methods=_ANY)
     routes.add_route("/api/tracking/v1/openapi.json", openapi.serve, methods=["GET"])
     routes.add_route("/version", server.version, methods=["GET"])
     routes.add_route("/health", server.health, methods=["GET"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from starlette.convertors import Convertor
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
@@ -14,6 +15,18 @@ from services.tracking.api.errors import response
 
 MLFLOW_VERSION: Final = f"3.17.2+headrace.{__version__}"
 """The MLflow whose API this server speaks; clients compare it (PEP 440)."""
+
+
+class Anything(Convertor[str]):
+    """The rest of a path, line breaks included: Starlette's own `path` ends at one."""
+
+    regex = "(?s:.*)"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
 
 
 async def server_info(call: Call) -> Document:

@@ -142,7 +142,6 @@ def test_a_deleted_model_is_gone_for_every_call(client: MlflowClient, experiment
     calls: list[Callable[[], object]] = [
         lambda: client.get_logged_model(model_id),
         lambda: client.delete_logged_model(model_id),
-        lambda: client.log_model_params(model_id, {"a": "b"}),
         lambda: client.finalize_logged_model(model_id, LoggedModelStatus.READY),
     ]
     for call in calls:
