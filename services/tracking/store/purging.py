@@ -18,6 +18,7 @@ _OF_A_RUN: Final = (
     "tag",
     "run_dataset",
     "run_model",
+    "trace_run",
 )
 _LAST_WRITE: Final = "13 hours"
 """Longer than any signed URL for writing is valid."""

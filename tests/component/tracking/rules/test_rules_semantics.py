@@ -241,7 +241,7 @@ def test_an_offset_token_of_another_server_is_read(http: httpx.Client, known: Kn
 
 
 def test_an_endpoint_that_is_not_there_makes_clients_fall_back(http: httpx.Client) -> None:
-    for path in ("/api/3.0/mlflow/none", f"{API}/runs/none", "/ajax-api/2.0/mlflow/none"):
+    for path in ("/api/3.0/mlflow/none", f"{API}/runs/none", "/ajax-api/2.0/mlflow/none%0Anone"):
         assert code(http.post(path, json={})) == (404, "ENDPOINT_NOT_FOUND")
 
 
