@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Final
 
 from fastapi import APIRouter
-from starlette.convertors import register_url_convertor
 
 from headrace.runtime.service import Resources
 from services.tracking.api import (
