@@ -7,7 +7,16 @@ from typing import Final
 from fastapi import APIRouter
 
 from headrace.runtime.service import Resources
-from services.tracking.api import artifacts, experiments, logging, metrics, models, runs, server
+from services.tracking.api import (
+    artifacts,
+    experiments,
+    imports,
+    logging,
+    metrics,
+    models,
+    runs,
+    server,
+)
 from services.tracking.api.call import Gate, RouteTable, endpoint
 from services.tracking.settings import Settings
 
@@ -36,6 +45,7 @@ def router(resources: Resources[Settings]) -> APIRouter:
             routes.add_route(path, stream(resources, gate), methods=[method])
         for unknown in ("2.0/mlflow", "3.0/mlflow", "2.0/mlflow-artifacts"):
             routes.add_route(f"{base}/{unknown}/{{rest:path}}", server.not_found, methods=_ANY)
+    add("/api/tracking/v1", imports.ROUTES)
     routes.add_route("/version", server.version, methods=["GET"])
     routes.add_route("/health", server.health, methods=["GET"])
     return routes
