@@ -45,6 +45,11 @@ def send(http: httpx.Client, kind: str, body: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+def finish(http: httpx.Client, run_id: str) -> None:
+    closing = {"run_id": run_id, "status": "FINISHED", "end_time": 9001}
+    assert http.post("/api/2.0/mlflow/runs/update", json=closing).status_code == 200
+
+
 def test_a_run_keeps_its_id_times_owner_and_points(
     http: httpx.Client, client: MlflowClient
 ) -> None:
@@ -81,8 +86,7 @@ async def test_sending_again_changes_nothing_and_says_nothing(
     async with listening(kafka) as ear:
         for body in [*parts, *parts, *parts[1:]]:
             send(http, "runs", body)
-        closing = {"run_id": run_id, "status": "FINISHED", "end_time": 9001}
-        assert http.post("/api/2.0/mlflow/runs/update", json=closing).status_code == 200
+        finish(http, run_id)
         told = await ear.until_finished(run_id)
         while sum(isinstance(one.data, RunFinished) for one in told) < 2:
             await ear.listen()

@@ -1,0 +1,74 @@
+"""A real MLflow server, its database and its folders, moved and compared by the real client."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from tests.component.tracking.importing import command, comparing, mlflow_server
+from tests.component.tracking.importing.mlflow_server import MlflowServer
+from tests.component.tracking.process import TrackingProcess
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
+    running = mlflow_server.start(tmp_path_factory.mktemp("mlflow"))
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="module")
+def filled(server: MlflowServer) -> str:
+    """The prefix of what is on the server."""
+    prefix = f"server {uuid4()}"
+    mlflow_server.fill(server.url, prefix=prefix)
+    return prefix
+
+
+@pytest.fixture(scope="module")
+def expected(
+    server: MlflowServer, filled: str, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Any]:
+    return comparing.contents(server.url, prefix=filled, directory=tmp_path_factory.mktemp("here"))
+
+
+def test_everything_on_a_server_arrives(
+    server: MlflowServer,
+    filled: str,
+    expected: dict[str, Any],
+    own_tracking: TrackingProcess,
+    tmp_path: Path,
+) -> None:
+    report = command.run("mlflow", server.url, url=own_tracking.url)
+    assert report["failures"] == []
+    found = comparing.contents(own_tracking.url, prefix=filled, directory=tmp_path / "there")
+    assert found == expected
+
+    again = command.run("mlflow", server.url, url=own_tracking.url)
+    assert (again["runs"], again["models"], again["points"], again["files"]) == (0, 0, 0, 0)
+    assert again["unchanged"] == report["runs"] + report["models"]
+
+
+def test_everything_in_a_database_in_use_arrives(
+    server: MlflowServer,
+    filled: str,
+    expected: dict[str, Any],
+    own_tracking: TrackingProcess,
+    tmp_path: Path,
+) -> None:
+    report = command.run("mlflow", server.database, url=own_tracking.url)
+    assert report["failures"] == []
+    found = comparing.contents(own_tracking.url, prefix=filled, directory=tmp_path / "there")
+    assert found == expected
+
+    resent = command.run("mlflow", server.database, "--again", url=own_tracking.url)
+    assert resent["files_present"] == report["files"]
+    assert resent["files"] == 0
+    twice = comparing.contents(own_tracking.url, prefix=filled, directory=tmp_path / "twice")
+    assert twice == expected
