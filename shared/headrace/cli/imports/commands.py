@@ -51,3 +51,48 @@ def mlflow(
     options = work.options_of(experiment, no_files, again, dry_run, jobs)
     session = Session.of(url, as_json=json)
     work.perform(lambda: work.open_mlflow(source, artifacts, options=options), options, session)
+
+
+@app.command
+def wandb(
+    *paths: Annotated[Path, Parameter(help="Folders (wandb/, a run's) or .wandb files")],
+    experiment: Names = None,
+    no_files: NoFiles = False,
+    again: Again = False,
+    dry_run: Dry = False,
+    jobs: Jobs = 4,
+    url: Url = None,
+    json: Json = False,
+) -> None:
+    """From runs that W&B logged offline; projects become experiments."""
+    from headrace.cli.imports import work  # noqa: PLC0415 - loads numpy
+
+    options = work.options_of(experiment, no_files, again, dry_run, jobs)
+    session = Session.of(url, as_json=json)
+    work.perform(lambda: work.open_wandb(paths or (Path("wandb"),)), options, session)
+
+
+@app.command
+def neptune(
+    data: Annotated[Path, Parameter(help="The exporter's folder of parquet files")],
+    *,
+    files: Annotated[
+        Path | None, Parameter(help="Its folder of files; else the one named files beside data")
+    ] = None,
+    step_multiplier: Annotated[int, Parameter(help="What decimal steps are multiplied by")] = 1,
+    experiment: Names = None,
+    no_files: NoFiles = False,
+    again: Again = False,
+    dry_run: Dry = False,
+    jobs: Jobs = 4,
+    url: Url = None,
+    json: Json = False,
+) -> None:
+    """From what neptune-exporter wrote (parquet); projects become experiments."""
+    from headrace.cli.imports import work  # noqa: PLC0415 - loads numpy
+
+    options = work.options_of(experiment, no_files, again, dry_run, jobs)
+    session = Session.of(url, as_json=json)
+    work.perform(
+        lambda: work.open_neptune(data, files, step_multiplier=step_multiplier), options, session
+    )

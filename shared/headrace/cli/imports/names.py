@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import posixpath
 import re
 from collections.abc import Iterable
 from typing import Final
@@ -18,7 +17,7 @@ def key_of(name: str) -> str:
     """The name itself if it is a fine key, else one like it; the same for the same name."""
     cleaned = _BAD_IN_KEY.sub("_", name)
     parts = [part if part.strip(".") else "_" * len(part) for part in cleaned.split("/") if part]
-    key = posixpath.normpath("/".join(parts)) if parts else "_"
+    key = re.sub(r"^\.\.", "__", "/".join(parts)) or "_"
     if len(key) <= MAX_KEY:
         return key
     return f"{key[: MAX_KEY - 9]}-{_digest(name, 4)}"

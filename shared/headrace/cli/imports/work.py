@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Final, NoReturn
@@ -11,10 +11,12 @@ from headrace.cli.imports.extra import Missing
 from headrace.cli.imports.mlflow_database import MlflowDatabase
 from headrace.cli.imports.mlflow_files import MlflowFiles
 from headrace.cli.imports.mlflow_server import MlflowServer
+from headrace.cli.imports.neptune_runs import NeptuneRuns
 from headrace.cli.imports.report import Report, Show
 from headrace.cli.imports.sources import Source, Unreachable, Unreadable
 from headrace.cli.imports.target import Target
 from headrace.cli.imports.transfer import Options, Transfer
+from headrace.cli.imports.wandb_runs import WandbRuns
 from headrace.cli.session import REFUSED, UNREACHABLE, Session, fail
 
 USAGE: Final = 2
@@ -55,6 +57,22 @@ def open_mlflow(source: str, artifacts: Path | None, *, options: Options) -> Sou
             " or leave files out with --no-files"
         )
     return database
+
+
+def open_wandb(paths: Sequence[Path]) -> Source:
+    """`.wandb` files, or folders with some in them. Raises Unusable."""
+    absent = [str(path) for path in paths if not path.exists()]
+    if absent:
+        raise Unusable(f"{', '.join(absent)}: no such file or folder")
+    return WandbRuns(paths)
+
+
+def open_neptune(data: Path, files: Path | None, *, step_multiplier: int) -> Source:
+    """What neptune-exporter wrote. Raises Unusable."""
+    absent = [str(path) for path in (data, files) if path is not None and not path.is_dir()]
+    if absent:
+        raise Unusable(f"{', '.join(absent)}: no such folder")
+    return NeptuneRuns(data, files=files, step_multiplier=step_multiplier)
 
 
 def perform(opening: Callable[[], Source], options: Options, session: Session) -> NoReturn:

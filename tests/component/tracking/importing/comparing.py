@@ -26,6 +26,19 @@ def contents(uri: str, *, prefix: str, directory: Path) -> dict[str, Any]:
     }
 
 
+def differences(found: object, expected: object, *, at: str = "") -> dict[str, tuple[Any, Any]]:
+    """Where two documents differ: path, what was found and what was expected."""
+    if isinstance(found, dict) and isinstance(expected, dict):
+        return {
+            path: pair
+            for key in found.keys() | expected.keys()
+            for path, pair in differences(
+                found.get(key, "nothing"), expected.get(key, "nothing"), at=f"{at}/{key}"
+            ).items()
+        }
+    return {} if found == expected else {at: (found, expected)}
+
+
 def _experiment(client: MlflowClient, found: Experiment, directory: Path) -> dict[str, Any]:
     number = found.experiment_id
     runs = client.search_runs([number], run_view_type=ViewType.ALL, max_results=1000)
@@ -83,11 +96,7 @@ def _value(value: float) -> str:
 
 def _files(uri: str, directory: Path) -> dict[str, bytes]:
     directory.mkdir(parents=True)
-    try:
-        root = Path(download_artifacts(artifact_uri=uri, dst_path=str(directory)))
-    except Exception as error:
-        assert "No such" in str(error) or "not" in str(error)
-        return {}
+    root = Path(download_artifacts(artifact_uri=uri, dst_path=str(directory)))
     files = (file for file in root.rglob("*") if file.is_file())
     return {file.relative_to(root).as_posix(): file.read_bytes() for file in files}
 

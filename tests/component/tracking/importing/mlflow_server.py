@@ -5,15 +5,16 @@ from __future__ import annotations
 import math
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import mlflow
-import numpy as np
 from mlflow import MlflowClient
 from mlflow.entities import (
     Dataset,
@@ -26,6 +27,8 @@ from mlflow.entities import (
 )
 
 from tests.component.tracking.process import free_port
+
+_QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +65,7 @@ def start(directory: Path, *, seconds: float = 110) -> MlflowServer:
             *("--artifacts-destination", str(directory / "mlartifacts"), "--workers", "1"),
         ],
         cwd=directory,
-        env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"},
+        env={**os.environ, **_QUIET},
         stdout=log,
         stderr=log,
         start_new_session=True,
@@ -75,8 +78,11 @@ def start(directory: Path, *, seconds: float = 110) -> MlflowServer:
     return MlflowServer(url=url, directory=directory, process=process)
 
 
-def fill(uri: str, *, prefix: str) -> None:
-    """Everything that is imported, in experiments whose names begin with the prefix."""
+def fill(uri: str, *, prefix: str) -> str:
+    """Everything that is imported, in experiments whose names begin with the prefix.
+
+    Returns the id of the run that has most.
+    """
     mlflow.set_tracking_uri(uri)
     client = MlflowClient(uri)
     first = client.create_experiment(f"{prefix} first", tags={"team": "blue"})
@@ -95,6 +101,23 @@ def fill(uri: str, *, prefix: str) -> None:
     client.log_metric(run.info.run_id, "m", 1.0)
     client.delete_experiment(gone)
     client.create_experiment(f"{prefix} empty", tags={"note": ""})
+    return parent
+
+
+def add_long_history(database: Path, run_id: str, *, key: str, points: int) -> None:
+    """Points straight into MLflow's tables: its own server takes minutes for so many."""
+    with closing(sqlite3.connect(database, timeout=30)) as connection, connection:
+        connection.executemany(
+            "insert into metrics (key, value, timestamp, step, is_nan, run_uuid)"
+            " values (?, ?, ?, ?, 0, ?)",
+            ((key, math.sin(step), 5_000 + step, step, run_id) for step in range(points)),
+        )
+        last = points - 1
+        connection.execute(
+            "insert into latest_metrics (key, value, timestamp, step, is_nan, run_uuid)"
+            " values (?, ?, ?, ?, 0, ?)",
+            (key, math.sin(last), 5_000 + last, last, run_id),
+        )
 
 
 def _full_run(client: MlflowClient, experiment: str) -> str:
@@ -106,13 +129,6 @@ def _full_run(client: MlflowClient, experiment: str) -> str:
     client.log_batch(
         run_id, [Metric("odd", value, 10 + step, step - 2) for step, value in enumerate(odd)]
     )
-    generator = np.random.default_rng(7)
-    for start_step in range(0, 26_000, 1000):
-        points = [
-            Metric("train/loss", float(value), 5_000 + start_step + place, start_step + place)
-            for place, value in enumerate(generator.random(1000))
-        ]
-        client.log_batch(run_id, points)
     client.set_tag(run_id, "mlflow.note.content", "a note\nof two lines")
     client.log_text(run_id, "hello", "hello.txt")
     client.log_text(run_id, "", "deep/er/empty file.txt")
