@@ -7,13 +7,19 @@ row is one value of one attribute; which column holds it depends on `attribute_t
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
 from headrace.cli.imports.extra import library
 from headrace.cli.imports.names import key_of, run_id_of, unique_keys
 from headrace.cli.imports.neptune_files import NeptuneFiles
-from headrace.cli.imports.neptune_table import ScalarRow, float_series, read_part, scalar_rows
+from headrace.cli.imports.neptune_table import (
+    float_series,
+    owner_of,
+    read_part,
+    scalar_rows,
+)
 from headrace.cli.imports.sources import (
     Artifact,
     Broken,
@@ -55,13 +61,7 @@ class NeptuneRuns:
     def experiments(self) -> Iterator[Experiment]:
         """One for each project."""
         for folder in self._projects.values():
-            first = next(folder.glob(f"*{_FIRST}"))
-            try:
-                rows = scalar_rows(read_part(first))
-            except Unreadable:
-                rows = []
-            name = rows[0].project if rows else folder.name
-            yield Experiment(source_id=folder.name, name=name)
+            yield Experiment(source_id=folder.name, name=_project_in(folder))
 
     def runs(self, experiment: Experiment) -> Iterator[Run | Broken]:
         """The complete runs of a project."""
@@ -70,7 +70,7 @@ class NeptuneRuns:
             prefix = first.name.removesuffix(_FIRST)
             parts = sorted(folder.glob(f"{prefix}_part_*.parquet"), key=_number)
             try:
-                run = _run([row for part in parts for row in scalar_rows(read_part(part))], parts)
+                run = _run(parts)
             except (Unreadable, OSError) as error:
                 yield Broken(identity=prefix, reason=str(error))
             else:
@@ -102,10 +102,19 @@ class NeptuneRuns:
         """Nothing is held open."""
 
 
-def _run(rows: list[ScalarRow], parts: list[Path]) -> Run:
-    if not rows:
-        raise Unreadable("no attribute says which run it is")
-    values: Attributes = {row.path: row.value for row in rows}
+def _project_in(folder: Path) -> str:
+    """The project's own name, from the first run that can be read; else the folder's."""
+    for part in sorted(folder.glob(f"*{_FIRST}")):
+        with suppress(Unreadable):
+            return owner_of(read_part(part)).project
+    return folder.name
+
+
+def _run(parts: list[Path]) -> Run:
+    identity = owner_of(read_part(parts[0])).run
+    values: Attributes = {
+        row.path: row.value for part in parts for row in scalar_rows(read_part(part))
+    }
     system = {
         path.removeprefix(_SYSTEM): value
         for path, value in values.items()
@@ -113,7 +122,6 @@ def _run(rows: list[ScalarRow], parts: list[Path]) -> Run:
     }
     params = {path: _text(value) for path, value in values.items() if not path.startswith(_SYSTEM)}
     keys = unique_keys(params)
-    identity = rows[0].run
     created = _milliseconds(system.get("creation_time"))
     ended = _milliseconds(system.get("modification_time"))
     return Run(

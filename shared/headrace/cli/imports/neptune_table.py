@@ -30,11 +30,17 @@ Table = Any
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ScalarRow:
-    """An attribute that has one value."""
+class Owner:
+    """The run that a parquet file is of."""
 
     project: str
     run: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ScalarRow:
+    """An attribute that has one value."""
+
     path: str
     value: object
 
@@ -52,6 +58,13 @@ def read_part(part: Path) -> Table:
     return table
 
 
+def owner_of(table: Table) -> Owner:
+    """Whose rows these are: all of one run's. Raises Unreadable for no rows."""
+    if not len(table):
+        raise Unreadable("no row says which run it is of")
+    return Owner(project=str(table["project_id"][0].as_py()), run=str(table["run_id"][0].as_py()))
+
+
 def rows_of(table: Table, *types: str) -> Table:
     """The rows whose attribute is of one of these types."""
     pyarrow, compute = library("pyarrow"), library("pyarrow.compute")
@@ -64,14 +77,7 @@ def scalar_rows(table: Table) -> list[ScalarRow]:
     for row in rows_of(table, *SCALARS).to_pylist():
         value = row.get(SCALARS[row["attribute_type"]])
         if value is not None:
-            found.append(
-                ScalarRow(
-                    project=row["project_id"],
-                    run=row["run_id"],
-                    path=row["attribute_path"],
-                    value=value,
-                )
-            )
+            found.append(ScalarRow(path=row["attribute_path"], value=value))
     return found
 
 
