@@ -30,7 +30,7 @@ class TrackingProcess:
     log: Path
     process: subprocess.Popen[bytes] | None = field(default=None)
 
-    def start(self, *, seconds: float = 30) -> None:
+    def start(self, *, seconds: float = 90) -> None:
         """Start and wait until it is ready to answer."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(

@@ -90,6 +90,10 @@ class MlflowDatabase:
         for start in range(0, len(rows), _BATCH):
             yield from self._models_of(rows[start : start + _BATCH])
 
+    def whole(self, run: Run) -> Run:
+        """The listing leaves nothing out."""
+        return run
+
     def series(self, run: Run) -> Iterator[Series]:
         """Points in the order in which they were logged, a page at a time."""
         after = -1

@@ -84,6 +84,11 @@ class MlflowServer:
         for found in self._pages("logged-models/search", "models", body):
             yield model_of(found)
 
+    def whole(self, run: Run) -> Run:
+        """With the models that it used: MLflow's search leaves them out."""
+        query = {"run_id": run.run_id, "run_uuid": run.run_id}
+        return run_of(self._asked("GET", f"{_API}/runs/get", query=query)["run"])
+
     def series(self, run: Run) -> Iterator[Series]:
         """The history of every metric that the run has, in pages."""
         for key in json.loads(run.state):

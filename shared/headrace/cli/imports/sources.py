@@ -164,6 +164,10 @@ class Source(Protocol):
         """Logged models of an experiment."""
         ...
 
+    def whole(self, run: Run) -> Run:
+        """The run with what its listing left out, asked before it is sent."""
+        ...
+
     def series(self, run: Run) -> Iterator[Series]:
         """The points of a run, key by key; a long series in slices. Raises Unreadable."""
         ...

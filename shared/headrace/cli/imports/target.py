@@ -34,6 +34,11 @@ class Target:
         """Drop the connections."""
         self._http.close()
 
+    def greet(self) -> None:
+        """Raises Unreachable soon if nothing is there, before anything is read."""
+        what = f"the platform at {self.url}"
+        patiently(what, lambda: self._http.get("/version"), attempts=2)
+
     def put(self, kind: str, document: Mapping[str, Any]) -> Document:
         """Send an experiment, a part of a run or a model. Raises Unreadable if it is refused."""
         body = orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)

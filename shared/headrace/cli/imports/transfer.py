@@ -165,6 +165,7 @@ class Transfer:
             self._room.release()
 
     def _import_run(self, run: Run, home: _Home, mark: str) -> None:
+        run = self._source.whole(run)
         files = self._files_of(run)
         part: Document = {"run_id": run.run_id}
         for following in run_parts(run, self._source.series(run), origin=home.origin):

@@ -15,13 +15,15 @@ _BUSY: Final = (408, 429, 502, 503, 504)
 _LONGEST_WAIT: Final = 5.0
 
 
-def patiently(what: str, request: Callable[[], httpx.Response]) -> httpx.Response:
+def patiently(
+    what: str, request: Callable[[], httpx.Response], *, attempts: int = ATTEMPTS
+) -> httpx.Response:
     """The answer, whatever its status; a server that is busy or away is asked again.
 
     Raises Unreachable when it stays so.
     """
     reason = ""
-    for attempt in range(ATTEMPTS):
+    for attempt in range(attempts):
         if attempt:
             time.sleep(min(0.2 * 2**attempt, _LONGEST_WAIT))
         try:

@@ -98,5 +98,6 @@ def _moved(source: Source, options: Options, session: Session) -> Report:
         closing(Target(session.url, connections=3 * options.jobs)) as target,
         Show(report, quiet=session.as_json) as show,
     ):
+        target.greet()
         Transfer(source, target, options, report, show).run()
     return report

@@ -47,7 +47,10 @@ def _experiment(client: MlflowClient, found: Experiment, directory: Path) -> dic
         "stage": found.lifecycle_stage,
         "created": found.creation_time,
         "tags": _tags(found.tags),
-        "runs": {run.info.run_id: _run(client, run, directory) for run in runs},
+        "runs": {
+            run.info.run_id: _run(client, client.get_run(run.info.run_id), directory)
+            for run in runs
+        },
         "models": {model.model_id: _model(model, directory) for model in models},
     }
 
