@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from headrace.cli.imports.mlflow_values import model_status, run_status, stage_of, true_value
+from headrace.cli.imports.registered import ModelVersion, RegisteredModel
 from headrace.cli.imports.sources import (
     Dataset,
     Experiment,
@@ -111,6 +112,42 @@ def model_of(found: Document) -> Model:
         ],
         artifact_uri=info.get("artifact_uri") or "",
     )
+
+
+def registered_model_of(found: Document, versions: Iterable[Document]) -> RegisteredModel:
+    """`RegisteredModel` of MLflow's API, with all its versions."""
+    return RegisteredModel(
+        name=found["name"],
+        description=found.get("description") or "",
+        tags=_pairs(found.get("tags")),
+        aliases={one["alias"]: int(one["version"]) for one in found.get("aliases", ())},
+        versions=sorted(map(_version_of, versions), key=lambda one: one.number),
+    )
+
+
+def _version_of(found: Document) -> ModelVersion:
+    run_id = found.get("run_id") or ""
+    return ModelVersion(
+        number=int(found["version"]),
+        source=_source_here(found["source"], run_id),
+        run_id=run_id,
+        model_id=found.get("model_id") or "",
+        run_link=found.get("run_link") or "",
+        description=found.get("description") or "",
+        stage=found.get("current_stage") or "None",
+        tags=_pairs(found.get("tags")),
+    )
+
+
+def _source_here(source: str, run_id: str) -> str:
+    """Files of a run or a logged model by its id, which is the same everywhere."""
+    _, in_run, path = source.partition(f"/{run_id}/artifacts/")
+    if run_id and in_run:
+        return f"runs:/{run_id}/{path}"
+    _, in_model, path = source.partition("/models/m-")
+    if in_model:
+        return f"models:/m-{path.partition('/')[0]}"
+    return source
 
 
 def _pairs(entries: object) -> dict[str, str]:

@@ -16,9 +16,11 @@ from headrace.cli.imports.local_files import SERVED
 from headrace.cli.imports.mlflow_documents import (
     experiment_of,
     model_of,
+    registered_model_of,
     run_of,
     series_of_points,
 )
+from headrace.cli.imports.registered import RegisteredModel
 from headrace.cli.imports.sources import (
     Artifact,
     Broken,
@@ -109,6 +111,18 @@ class MlflowServer:
                     size = int(entry.get("file_size") or 0)
                     yield Artifact(path=path, size=size, read=partial(self._read, owner, path))
 
+    def registered_models(self) -> Iterator[RegisteredModel]:
+        """All registered models with their versions in order; prompts stay behind."""
+        for found in self._found("registered-models/search", "registered_models", max_results=100):
+            # Searches answer no aliases of old models, and no versions but the latest.
+            query = {"name": found["name"]}
+            model = self._asked("GET", f"{_API}/registered-models/get", query=query)
+            quoted = found["name"].replace("'", "''")
+            versions = self._found(
+                "model-versions/search", "model_versions", filter=f"name = '{quoted}'"
+            )
+            yield registered_model_of(model["registered_model"], versions)
+
     def close(self) -> None:
         """Drop the connections."""
         self._http.close()
@@ -170,6 +184,19 @@ class MlflowServer:
         while True:
             page = {**body, "page_token": token} if token else dict(body)
             found = self._asked("POST", f"{_API}/{path}", document=page)
+            yield from found.get(member, ())
+            token = found.get("next_page_token") or ""
+            if not token:
+                return
+
+    def _found(self, path: str, member: str, **query: str | int) -> Iterator[Document]:
+        """All pages of a search that is a GET; nothing if the server has no such search."""
+        token = ""
+        while True:
+            page = {name: str(value) for name, value in query.items()}
+            if token:
+                page["page_token"] = token
+            found = self._asked("GET", f"{_API}/{path}", query=page)
             yield from found.get(member, ())
             token = found.get("next_page_token") or ""
             if not token:

@@ -51,7 +51,15 @@ class Report:
 
     def document(self) -> dict[str, Any]:
         """The report for programs."""
-        names = ("experiments", "runs", "models", "points", "files")
+        names = (
+            "experiments",
+            "runs",
+            "models",
+            "points",
+            "files",
+            "registered_models",
+            "versions",
+        )
         counts = {name: self.of(name) for name in names}
         return {
             "source": self.source,
@@ -79,14 +87,16 @@ class Report:
         first = (
             f"{verb} {found['runs']} runs and {found['models']} models in {found['experiments']}"
             f" experiments, {found['points']} points, {found['files']} files"
-            f" ({found['bytes']} bytes) in {found['seconds']:.1f} s;"
+            f" ({found['bytes']} bytes), {found['versions']} versions of"
+            f" {found['registered_models']} registered models in {found['seconds']:.1f} s;"
             f" {found['unchanged']} were here already, {len(self.failures)} failed"
         )
-        rest = [
-            f"  {one.kind} {one.identity} of {one.experiment!r}: {one.reason}"
-            for one in self.failures
-        ]
-        return "\n".join([first, *rest])
+        return "\n".join([first, *map(_line, self.failures)])
+
+
+def _line(failure: Failure) -> str:
+    where = f" of {failure.experiment!r}" if failure.experiment else ""
+    return f"  {failure.kind} {failure.identity}{where}: {failure.reason}"
 
 
 class Show:

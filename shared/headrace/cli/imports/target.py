@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any, Final, cast
 from urllib.parse import quote
 
@@ -14,6 +15,7 @@ from headrace.cli.imports.sources import Artifact, Unreadable
 from headrace.cli.imports.web import patiently, refusal
 
 _IMPORTS: Final = "/api/tracking/v1/imports"
+_MLFLOW: Final = "/api/2.0/mlflow"
 _FILES: Final = "/api/2.0/mlflow-artifacts/artifacts"
 _SCHEME: Final = "mlflow-artifacts:/"
 Document = dict[str, Any]
@@ -49,6 +51,22 @@ class Target:
         asked = [{"id": one, "fingerprint": mark} for one, mark in fingerprints.items()]
         found = self._asked("POST", f"{_IMPORTS}/known", orjson.dumps({kind: asked}))
         return set(found[kind])
+
+    def ask(self, method: str, path: str, document: Mapping[str, Any]) -> Document:
+        """One call of MLflow's API. Raises Unreadable if it is refused."""
+        return self._asked(method, f"{_MLFLOW}/{path}", orjson.dumps(document))
+
+    def find(self, path: str, **query: str) -> Document | None:
+        """What there is, None for nothing. Raises Unreadable if the question is refused."""
+        answer = patiently(
+            f"the platform at {self.url}",
+            lambda: self._http.get(f"{_MLFLOW}/{path}", params=query),
+        )
+        if answer.status_code == HTTPStatus.NOT_FOUND:
+            return None
+        if answer.is_error:
+            raise refusal(answer, "refused")
+        return cast("Document", answer.json())
 
     def sizes(self, artifact_uri: str) -> dict[str, int]:
         """Files that are there already below an artifact URI: path and size in bytes."""

@@ -49,6 +49,7 @@ class Options:
     again: bool = False
     dry_run: bool = False
     jobs: int = 4
+    registry: bool = True
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -12,6 +12,7 @@ from headrace.cli.imports.mlflow_database import MlflowDatabase
 from headrace.cli.imports.mlflow_files import MlflowFiles
 from headrace.cli.imports.mlflow_server import MlflowServer
 from headrace.cli.imports.neptune_runs import NeptuneRuns
+from headrace.cli.imports.registered import Registry, move_registry
 from headrace.cli.imports.report import Report, Show
 from headrace.cli.imports.sources import Source, Unreachable, Unreadable
 from headrace.cli.imports.target import Target
@@ -31,13 +32,14 @@ class Unusable(Exception):
 def options_of(
     experiments: Iterable[str] | None, no_files: bool, again: bool, dry_run: bool, jobs: int
 ) -> Options:
-    """How the import goes."""
+    """How the import goes; with chosen experiments the registry stays where it is."""
     return Options(
         experiments=frozenset(experiments or ()),
         files=not no_files,
         again=again,
         dry_run=dry_run,
         jobs=max(jobs, 1),
+        registry=not experiments,
     )
 
 
@@ -100,4 +102,6 @@ def _moved(source: Source, options: Options, session: Session) -> Report:
     ):
         target.greet()
         Transfer(source, target, options, report, show).run()
+        if options.registry and isinstance(source, Registry):
+            move_registry(source, target, report, dry_run=options.dry_run)
     return report
