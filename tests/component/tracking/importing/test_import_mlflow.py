@@ -73,3 +73,16 @@ def test_everything_in_a_database_in_use_arrives(
     assert resent["files"] == 0
     twice = comparing.contents(own_tracking.url, prefix=filled, directory=tmp_path / "twice")
     assert comparing.differences(twice, expected) == {}
+
+
+def test_everything_in_a_real_mlruns_folder_arrives(
+    own_tracking: TrackingProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    root, prefix = tmp_path / "mlruns", f"files {uuid4()}"
+    mlflow_server.fill(root.as_uri(), prefix=prefix)
+    expected = comparing.contents(root.as_uri(), prefix=prefix, directory=tmp_path / "here")
+    report = command.run("mlflow", root, url=own_tracking.url)
+    assert report["failures"] == []
+    found = comparing.contents(own_tracking.url, prefix=prefix, directory=tmp_path / "there")
+    assert comparing.differences(found, expected) == {}
