@@ -40,7 +40,8 @@ def run(home: Path, run_id: str, **members: object) -> Path:
 
 def read(root: Path) -> tuple[MlflowFiles, dict[str, Experiment], dict[str, Run | Broken]]:
     source = MlflowFiles(root)
-    homes = {home.name: home for home in source.experiments()}
+    listed = list(source.experiments())
+    homes = {home.name: home for home in listed if isinstance(home, Experiment)}
     found = [one for home in homes.values() for one in source.runs(home)]
     runs = {one.identity if isinstance(one, Broken) else one.run_id: one for one in found}
     return source, homes, runs
@@ -91,6 +92,14 @@ def test_a_damaged_run_is_broken_and_the_others_are_not(tmp_path: Path, meta: st
     _, _, runs = read(tmp_path)
     assert isinstance(runs["bad"], Broken)
     assert isinstance(runs["good"], Run)
+
+
+def test_a_damaged_experiment_is_broken_and_the_others_are_not(tmp_path: Path) -> None:
+    run(experiment(tmp_path, "1", "e"), "r")
+    put(tmp_path / "2" / "meta.yaml", "{broken")
+    source, _, runs = read(tmp_path)
+    assert [one.identity for one in source.experiments() if isinstance(one, Broken)] == ["2"]
+    assert isinstance(runs["r"], Run)
 
 
 def test_a_folder_without_its_description_is_broken(tmp_path: Path) -> None:

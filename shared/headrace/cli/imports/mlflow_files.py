@@ -33,7 +33,7 @@ from headrace.cli.imports.sources import (
 META: Final = "meta.yaml"
 _TRASH: Final = ".trash"
 _NOT_RUNS: Final = frozenset({"tags", "datasets", "traces", "models"})
-FoundT = TypeVar("FoundT", Run, Model)
+FoundT = TypeVar("FoundT", Experiment, Run, Model)
 Line = tuple[int, float, int, list[str]]
 
 
@@ -57,19 +57,10 @@ class MlflowFiles:
         """Kind and name of the folder."""
         return f"mlruns:{self._root.resolve().name}"
 
-    def experiments(self) -> Iterator[Experiment]:
+    def experiments(self) -> Iterator[Experiment | Broken]:
         """All experiments, by folder name."""
         for number in sorted(self._homes):
-            home = self._homes[number]
-            meta = yaml_of(home / META)
-            in_trash = home.parent.name == _TRASH
-            yield Experiment(
-                source_id=number,
-                name=str(meta.get("name", number)),
-                lifecycle_stage="deleted" if in_trash else stage_of(meta.get("lifecycle_stage")),
-                creation_time=milliseconds(meta.get("creation_time")),
-                tags=_texts(home / "tags"),
-            )
+            yield _tried(self._homes[number], partial(_experiment, self._homes[number]))
 
     def runs(self, experiment: Experiment) -> Iterator[Run | Broken]:
         """All runs of an experiment, by id; one whose files are damaged is broken."""
@@ -109,6 +100,18 @@ class MlflowFiles:
 
     def close(self) -> None:
         """Nothing is held open."""
+
+
+def _experiment(folder: Path) -> Experiment:
+    meta = yaml_of(folder / META)
+    in_trash = folder.parent.name == _TRASH
+    return Experiment(
+        source_id=folder.name,
+        name=str(meta.get("name", folder.name)),
+        lifecycle_stage="deleted" if in_trash else stage_of(meta.get("lifecycle_stage")),
+        creation_time=milliseconds(meta.get("creation_time")),
+        tags=_texts(folder / "tags"),
+    )
 
 
 def _run(folder: Path, home: Path, *, deleted: bool) -> Run:
@@ -194,7 +197,7 @@ def _is_deleted(folder: Path) -> bool:
 
 def _lines(key: str, file: Path) -> list[Line]:
     """`timestamp value [step [rest]]` a line; a last line that was cut off is left out."""
-    text = file.read_text()
+    text = file.read_text("utf-8")
     lines = text.splitlines()
     found: list[Line] = []
     for number, line in enumerate(lines, start=1):
@@ -210,7 +213,7 @@ def _lines(key: str, file: Path) -> list[Line]:
 
 
 def _texts(folder: Path) -> dict[str, str]:
-    return {key: file.read_text() for key, file in _named_files(folder)}
+    return {key: file.read_text("utf-8") for key, file in _named_files(folder)}
 
 
 def _named_files(folder: Path) -> list[tuple[str, Path]]:

@@ -105,7 +105,7 @@ class Model:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Broken:
-    """A run or model that cannot be read; it is reported and passed over."""
+    """An experiment, run or model that cannot be read; it is reported and passed over."""
 
     identity: str
     reason: str
@@ -152,7 +152,7 @@ class Source(Protocol):
         """What the tag `headrace.import.source` says: kind and place, without credentials."""
         ...
 
-    def experiments(self) -> Iterator[Experiment]:
+    def experiments(self) -> Iterator[Experiment | Broken]:
         """All experiments, deleted ones too. Raises Unreachable, Unreadable."""
         ...
 

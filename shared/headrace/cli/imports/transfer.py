@@ -81,14 +81,23 @@ class Transfer:
         """Import everything; failures of single runs are in the report. Raises Unreachable."""
         try:
             for experiment in self._source.experiments():
-                if not self._options.experiments or experiment.name in self._options.experiments:
+                if isinstance(experiment, Broken):
+                    identity, reason = experiment.identity, experiment.reason
+                    self._report.fail("experiment", identity, "", reason)
+                elif self._is_wanted(experiment):
                     self._take(experiment)
             self._runners.shutdown(wait=True)
+        except BaseException:
+            self._stopped = self._stopped or Unreachable("stopped")
+            raise
         finally:
             self._runners.shutdown(wait=False, cancel_futures=True)
             self._carriers.shutdown(wait=False, cancel_futures=True)
         if self._stopped is not None:
             raise self._stopped
+
+    def _is_wanted(self, experiment: Experiment) -> bool:
+        return not self._options.experiments or experiment.name in self._options.experiments
 
     def _take(self, experiment: Experiment) -> None:
         label = self._source.label
@@ -202,6 +211,8 @@ class Transfer:
         return place
 
     def _put(self, kind: str, document: Document) -> Document:
+        if self._stopped is not None:
+            raise self._stopped
         return {} if self._options.dry_run else self._target.put(kind, document)
 
     def _carry(self, files: Sequence[Artifact], artifact_uri: str) -> list[str]:
