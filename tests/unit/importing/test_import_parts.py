@@ -3,7 +3,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.cli.imports.parts import MAX_KEYS, MAX_TEXT, joined, run_end, run_parts
@@ -17,7 +17,8 @@ def steps(key: str, count: int) -> Series:
     return series_of(key, numbers.astype(np.float64), numbers, numbers)
 
 
-@given(st.lists(st.integers(1, 120_000), max_size=4))
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.integers(1, 120_000), max_size=3))
 def test_points_fill_requests_and_none_is_lost(counts: list[int]) -> None:
     series = [steps(f"m{place}", count) for place, count in enumerate(counts)]
     _, *parts = run_parts(Run(run_id="r"), series, origin=ORIGIN)

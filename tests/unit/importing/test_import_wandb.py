@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.cli.imports.sources import Broken, Run, Series, Unreadable
@@ -83,6 +83,7 @@ def test_a_record_that_spans_blocks_is_read() -> None:
     assert len(series_in(source, runs["long0001"])["loss"]) == 10
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 3 * BLOCK).map(bytes), max_size=6))
 def test_what_is_framed_is_read_back(
     tmp_path_factory: pytest.TempPathFactory, given_: list[bytes]
@@ -92,6 +93,7 @@ def test_what_is_framed_is_read_back(
     assert list(records(file)) == given_
 
 
+@settings(deadline=None)
 @given(st.integers(len(HEADER), 11_825))
 def test_a_file_that_was_cut_off_gives_what_was_whole(
     tmp_path_factory: pytest.TempPathFactory, length: int

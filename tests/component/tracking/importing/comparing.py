@@ -78,7 +78,7 @@ def _run(client: MlflowClient, run: Run, directory: Path) -> dict[str, Any]:
 
 def _model(model: LoggedModel, directory: Path) -> dict[str, Any]:
     return {
-        "info": (model.name, model.model_type, model.status, model.source_run_id),
+        "info": (model.name, model.model_type or "", model.status, model.source_run_id),
         "times": (model.creation_timestamp, model.last_updated_timestamp),
         "params": model.params,
         "tags": _tags(model.tags),

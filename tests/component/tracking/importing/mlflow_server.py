@@ -52,7 +52,7 @@ class MlflowServer:
         self.process.wait(30)
 
 
-def start(directory: Path, *, seconds: float = 110) -> MlflowServer:
+def start(directory: Path, *, seconds: float = 240) -> MlflowServer:
     """Start a server and wait until it answers."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
