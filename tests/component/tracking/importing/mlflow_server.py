@@ -52,8 +52,14 @@ class MlflowServer:
         self.process.wait(30)
 
 
-def start(directory: Path, *, seconds: float = 240) -> MlflowServer:
-    """Start a server and wait until it answers."""
+def start(directory: Path, *, served: bool = True, seconds: float = 240) -> MlflowServer:
+    """Start a server and wait until it answers; clients write files themselves if not `served`."""
+    kept = str(directory / "mlartifacts")
+    files = (
+        ("--artifacts-destination", kept)
+        if served
+        else ("--no-serve-artifacts", "--default-artifact-root", kept)
+    )
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     log = (directory / "server.log").open("ab")
@@ -62,7 +68,7 @@ def start(directory: Path, *, seconds: float = 240) -> MlflowServer:
             sys.executable,
             *("-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)),
             *("--backend-store-uri", f"sqlite:///{directory / 'mlflow.db'}"),
-            *("--artifacts-destination", str(directory / "mlartifacts"), "--workers", "1"),
+            *(*files, "--workers", "1"),
         ],
         cwd=directory,
         env={**os.environ, **_QUIET},

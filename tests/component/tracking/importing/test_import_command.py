@@ -163,3 +163,17 @@ def test_wrong_usage_and_silence_have_exit_codes_of_their_own(
     root = mlruns(tmp_path, "nowhere", uuid4().hex)
     silent = command.run("mlflow", root, url="http://127.0.0.1:9", code=3)["error"]
     assert "cannot be reached" in silent
+
+
+def test_two_imports_at_once_lead_to_one_run_each(
+    client: MlflowClient, tracking: TrackingProcess, tmp_path: Path
+) -> None:
+    run_ids = [uuid4().hex for _ in range(6)]
+    root = mlruns(tmp_path, f"twice {uuid4()}", *run_ids)
+    both = [command.begin("mlflow", root, url=tracking.url) for _ in range(2)]
+    for process in both:
+        out, err = process.communicate(timeout=100)
+        assert process.returncode == 0, (out, err)
+    for run_id in run_ids:
+        assert client.get_run(run_id).info.status == "FINISHED"
+        assert len(client.get_metric_history(run_id, "loss")) == 3

@@ -86,3 +86,20 @@ def test_everything_in_a_real_mlruns_folder_arrives(
     assert report["failures"] == []
     found = comparing.contents(own_tracking.url, prefix=prefix, directory=tmp_path / "there")
     assert comparing.differences(found, expected) == {}
+
+
+def test_files_that_clients_wrote_themselves_come_through_the_server(
+    own_tracking: TrackingProcess, tmp_path: Path
+) -> None:
+    (tmp_path / "mlflow").mkdir()
+    running = mlflow_server.start(tmp_path / "mlflow", served=False)
+    try:
+        prefix = f"unserved {uuid4()}"
+        mlflow_server.fill(running.url, prefix=prefix)
+        expected = comparing.contents(running.url, prefix=prefix, directory=tmp_path / "here")
+        report = command.run("mlflow", running.url, url=own_tracking.url)
+    finally:
+        running.stop()
+    assert report["failures"] == []
+    found = comparing.contents(own_tracking.url, prefix=prefix, directory=tmp_path / "there")
+    assert comparing.differences(found, expected) == {}
