@@ -14,6 +14,7 @@ from services.tracking.api import (
     datasets,
     evaluation,
     experiments,
+    imports,
     live,
     logging,
     metrics,
@@ -72,6 +73,7 @@ def router(resources: Resources[Settings], *, gate: Gate, writer: Writer) -> API
     routes.add_route("/api/tracking/v1/runs/{run_id}/tail", tail, methods=["GET"])
     add("/api/tracking/v1", aggregates.ROUTES)
     routes.add_route("/api/tracking/v1/openapi.json", openapi.serve, methods=["GET"])
+    add("/api/tracking/v1", imports.ROUTES)
     routes.add_route("/version", server.version, methods=["GET"])
     routes.add_route("/health", server.health, methods=["GET"])
     return routes

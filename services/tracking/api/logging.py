@@ -86,7 +86,7 @@ async def delete_tag(call: Call) -> Document:
 
 async def log_inputs(call: Call) -> Document:
     run_id = check_run_id(call.fields.run_id())
-    datasets = [_dataset(entry) for entry in call.fields.each("datasets")]
+    datasets = [read_dataset(entry) for entry in call.fields.each("datasets")]
     models = [_model_id(entry) for entry in call.fields.each("models")]
     async with call.resources.bus.transaction(call.caller) as tx:
         run = await runs.lock_run(tx.connection, project=call.project, run_id=run_id)
@@ -176,7 +176,8 @@ async def _write(call: Call, run_id: str, batch: Batch, *, single_param: bool = 
         )
 
 
-def _dataset(entry: Fields) -> DatasetInput:
+def read_dataset(entry: Fields) -> DatasetInput:
+    """A checked dataset input, as `log-inputs` has it. Raises InvalidInput."""
     dataset = entry.inner("dataset")
     if dataset is None:
         raise InvalidInput("Dataset cannot be None", field="dataset")

@@ -38,7 +38,7 @@ async def change_run(
     """Change what is given of a locked run; a repetition says nothing."""
     if name:
         renamed = entry_of(before.run_id, None, tags={RUN_NAME_TAG: name}, chain=chain)
-        await _append(tx, renamed, project=project)
+        await write_entry(tx, renamed, project=project)
     after = await runs.update_run(
         tx.connection, before, status=status, start_time=start_time, end_time=end_time
     )
@@ -67,9 +67,17 @@ async def write_batch(
         chain=chain_of(tx.caller),
         single_param=single_param,
     )
-    await _append(tx, entry, project=project)
+    await write_entry(tx, entry, project=project)
     if batch.model_metrics:
         await metrics.add_model_metrics(tx.connection, batch.model_metrics)
+
+
+async def write_entry(tx: Tx, entry: Entry, *, project: str) -> None:
+    """Add an entry to the log of runs. Raises NotFound, InvalidInput, WrongStage."""
+    appended = await append(tx.connection, [entry], project=project)
+    for outcome in appended.outcomes:
+        if outcome is not None:
+            raise outcome
 
 
 async def request_stop(tx: Tx, run: RunInfo, *, project: str, now_ms: int) -> int:
@@ -78,7 +86,7 @@ async def request_stop(tx: Tx, run: RunInfo, *, project: str, now_ms: int) -> in
     if requested is not None:
         return requested
     entry = entry_of(run.run_id, None, tags={STOP_TAG: str(now_ms)}, chain=chain_of(tx.caller))
-    await _append(tx, entry, project=project)
+    await write_entry(tx, entry, project=project)
     await runs.stop_taking(tx.connection, run_id=run.run_id, now_ms=now_ms)
     return now_ms
 
@@ -103,10 +111,3 @@ def caller_of(chain: Chain | None) -> Caller:
         causation_id=chain.causation_id,
         traceparent=chain.traceparent,
     )
-
-
-async def _append(tx: Tx, entry: Entry, *, project: str) -> None:
-    appended = await append(tx.connection, [entry], project=project)
-    for outcome in appended.outcomes:
-        if outcome is not None:
-            raise outcome

@@ -12,12 +12,14 @@ from cyclopts import App, Parameter
 
 from headrace import __version__
 from headrace.cli.events import app as events
+from headrace.cli.imports.commands import app as imports
 from headrace.cli.session import UNREACHABLE, Session, fail
 
 app = App(name="headrace", help="Event-driven MLOps over Kafka.", version=__version__)
 topics = App(name="topics", help="Kafka topics as declared in code.")
 app.command(topics)
 app.command(events)
+app.command(imports)
 
 Url = Annotated[str | None, Parameter(help="Front door; else HEADRACE_URL, else the local stack")]
 Json = Annotated[bool, Parameter(name="--json", negative=(), help="Print JSON")]

@@ -36,7 +36,7 @@ class Ear:
                 found = [one for one in self._by_id.values() if one.envelope.key == run_id]
                 if found and isinstance(found[-1].data, RunFinished):
                     return found
-                await self._listen()
+                await self.listen()
 
     async def until_params(self, run_id: str, count: int, *, seconds: float = 20) -> list[str]:
         """The params that RunLogged of a run tell, as often as they do, until there are `count`."""
@@ -50,9 +50,10 @@ class Ear:
                 ]
                 if len(found) >= count:
                     return found
-                await self._listen()
+                await self.listen()
 
-    async def _listen(self) -> None:
+    async def listen(self) -> None:
+        """Take in what has been said meanwhile."""
         for records in (await self._client.getmany(timeout_ms=200)).values():
             for record in records:
                 envelope, value = decode_record(record.headers, record.key, record.value)

@@ -1,0 +1,1 @@
+"""`headrace import`: experiments of other tools, moved here with their ids."""
