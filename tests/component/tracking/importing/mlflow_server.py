@@ -9,7 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,7 +48,8 @@ class MlflowServer:
         return self.directory / "mlartifacts"
 
     def stop(self) -> None:
-        os.killpg(self.process.pid, signal.SIGTERM)
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGTERM)
         self.process.wait(30)
 
 
@@ -76,12 +77,14 @@ def start(directory: Path, *, served: bool = True, seconds: float = 240) -> Mlfl
         stderr=log,
         start_new_session=True,
     )
+    server = MlflowServer(url=url, directory=directory, process=process)
     deadline = time.monotonic() + seconds
     while not _answers(url):
-        assert process.poll() is None, (directory / "server.log").read_text()
-        assert time.monotonic() < deadline, (directory / "server.log").read_text()
+        if process.poll() is not None or time.monotonic() > deadline:
+            server.stop()
+            raise AssertionError((directory / "server.log").read_text())
         time.sleep(0.2)
-    return MlflowServer(url=url, directory=directory, process=process)
+    return server
 
 
 def fill(uri: str, *, prefix: str) -> str:
