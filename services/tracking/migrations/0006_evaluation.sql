@@ -47,6 +47,7 @@ create index evaluation_dataset_of_experiment on evaluation_dataset_experiment (
 
 create table evaluation_record (
     record_id text primary key,
+    place bigint generated always as identity,
     dataset_id text not null references evaluation_dataset on delete cascade,
     input_hash text not null,
     inputs json not null,
@@ -60,4 +61,4 @@ create table evaluation_record (
     last_updated_by text,
     unique (dataset_id, input_hash)
 );
-create index evaluation_record_order on evaluation_record (dataset_id, created_time, record_id);
+create index evaluation_record_order on evaluation_record (dataset_id, place);

@@ -216,8 +216,7 @@ async def records(
 ) -> list[Record]:
     """Records in the order in which they came."""
     rows = await connection.fetch(
-        "select * from evaluation_record where dataset_id = $1"
-        " order by created_time, record_id limit $2 offset $3",
+        "select * from evaluation_record where dataset_id = $1 order by place limit $2 offset $3",
         dataset_id,
         limit,
         offset,

@@ -31,6 +31,7 @@ ENCODED = {
     "too long": "x" * 1000,
     "far too long": "%2525" * 2000,
 }
+REFUSALS = ("Invalid path", "The request holds text that is not valid")
 PROXY = "/api/2.0/mlflow-artifacts"
 MLFLOW = "/api/2.0/mlflow"
 
@@ -110,7 +111,7 @@ async def test_a_path_that_tries_to_leave_is_refused_everywhere(
     for method, target, body in attempts(path, *owners):
         status, document = wire.send(method, target, body)
         assert (status, document["error_code"]) == (400, "INVALID_PARAMETER_VALUE"), target
-        assert document["message"] == "Invalid path", target
+        assert str(document["message"]).startswith(REFUSALS), target
     assert await keys(tracking) == before
     assert "call_failed" not in tracking.log.read_text()
 
@@ -131,7 +132,8 @@ def test_a_file_in_parts_whose_name_tries_to_leave_is_refused(
 ) -> None:
     upload = {"upload_id": "1", "num_parts": 1, "parts": [{"part_number": 1, "etag": "e"}]}
     status, document = wire.send("POST", f"{PROXY}/mpu/{verb}/d", {**upload, "path": name})
-    assert (status, document["message"]) == (400, "Invalid path")
+    assert status == 400
+    assert str(document["message"]).startswith(REFUSALS)
 
 
 def test_names_that_only_look_dangerous_are_kept(http: httpx.Client) -> None:
