@@ -8,6 +8,8 @@ n x int64 steps; timestamps and steps as differences to the point before (modulo
 
 from __future__ import annotations
 
+import hashlib
+import struct
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,12 +17,13 @@ import numpy as np
 import zstandard
 from numpy.typing import NDArray
 
-from services.tracking.domain.points import Columns
+from services.tracking.domain.points import Columns, Point
 
 RAW: Final = 0
 ZSTD: Final = 1
 _WORTH_IT: Final = 512
 _ROW: Final = 4 + 8 + 8 + 8
+_ONE: Final = struct.Struct("<Idqq")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,8 +43,8 @@ def encode(columns: Columns, *, digest: bytes | None = None) -> Chunk:
     """Pack n >= 1 points."""
     raw = b"".join(
         (
-            columns.places.astype("<u4").tobytes(),
-            columns.values.astype("<f8").tobytes(),
+            columns.places.astype("<u4", copy=False).tobytes(),
+            columns.values.astype("<f8", copy=False).tobytes(),
             _differences(columns.timestamps),
             _differences(columns.steps),
         )
@@ -71,9 +74,26 @@ def decode(*, keys: tuple[str, ...], codec: int, body: bytes) -> Columns:
     )
 
 
+def chunk_of_point(point: Point) -> Chunk:
+    """The chunk that `encode` makes of one point, put together without arrays."""
+    key, value, timestamp, step = point
+    body = _ONE.pack(0, value, timestamp, step)
+    return Chunk(
+        digest=hashlib.blake2b(body + key.encode(), digest_size=16).digest(),
+        keys=(key,),
+        points=1,
+        first_timestamp=timestamp,
+        last_timestamp=timestamp,
+        codec=RAW,
+        body=body,
+    )
+
+
 def _differences(column: NDArray[np.int64]) -> bytes:
-    unsigned = column.astype("<i8").view("<u8")
-    return np.diff(unsigned, prepend=np.uint64(0)).astype("<u8").tobytes()
+    unsigned = column.astype("<i8", copy=False).view("<u8")
+    differences = unsigned.copy()
+    np.subtract(unsigned[1:], unsigned[:-1], out=differences[1:])
+    return differences.tobytes()
 
 
 def _sums(raw: bytes, n: int, offset: int) -> NDArray[np.int64]:

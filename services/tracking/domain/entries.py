@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from services.tracking.domain.chunks import Chunk, encode
-from services.tracking.domain.points import Columns
+from services.tracking.domain.chunks import Chunk, chunk_of_point, encode
+from services.tracking.domain.points import Columns, Point
 
 LARGE: Final = 64
 """From this many points on a write has a chunk of its own."""
@@ -24,10 +24,11 @@ class Chain:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Entry:
-    """A checked write; `columns` are its points in the order in which they came."""
+    """A checked write: its points in the order in which they came, or one point alone."""
 
     run_id: str
     columns: Columns | None = None
+    point: Point | None = None
     chunk: Chunk | None = None
     params: Mapping[str, str] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -35,9 +36,19 @@ class Entry:
     single_param: bool = False
 
     @property
+    def points(self) -> Columns | Point | None:
+        """What it brings, as it is remembered until it is folded."""
+        return self.columns if self.point is None else self.point
+
+    @property
     def is_large(self) -> bool:
         """Whether its points have a chunk of their own."""
         return self.chunk is not None and self.chunk.points >= LARGE
+
+
+def entry_of_point(run_id: str, point: Point, *, chain: Chain | None = None) -> Entry:
+    """A write of one point: most are, so it is spared all arrays."""
+    return Entry(run_id=run_id, point=point, chunk=chunk_of_point(point), chain=chain)
 
 
 def entry_of(

@@ -87,7 +87,15 @@ class Columns:
 
     def canonical(self) -> Columns:
         """These points in canonical order."""
-        keys = tuple(sorted(self.keys))
+        keys = tuple(sorted(self.keys)) if len(self.keys) > 1 else self.keys
+        if keys == self.keys:
+            return sorted_columns(
+                keys=keys,
+                places=self.places,
+                values=self.values,
+                timestamps=self.timestamps,
+                steps=self.steps,
+            )
         place = {key: number for number, key in enumerate(keys)}
         moved = np.fromiter((place[key] for key in self.keys), np.uint32, len(keys))
         return sorted_columns(
@@ -164,6 +172,8 @@ def places_of(names: Sequence[str], keys: Sequence[str]) -> NDArray[np.uint32]:
 
 def united(parts: Sequence[Columns]) -> Columns:
     """The points of all parts in canonical order."""
+    if len(parts) == 1:
+        return parts[0].canonical()
     keys = tuple(sorted({key for part in parts for key in part.keys}))
     place = {key: number for number, key in enumerate(keys)}
     moved = [
@@ -177,6 +187,16 @@ def united(parts: Sequence[Columns]) -> Columns:
         timestamps=_joined([part.timestamps for part in parts], np.int64),
         steps=_joined([part.steps for part in parts], np.int64),
     )
+
+
+def columns_of_all(points: Sequence[Columns | Point]) -> Columns:
+    """The points of all parts in canonical order; single ones are gathered first."""
+    singles = [one for one in points if not isinstance(one, Columns)]
+    parts = [one for one in points if isinstance(one, Columns)]
+    if not singles:
+        return united(parts)
+    gathered = packed(Points(*map(list, zip(*singles, strict=True))))
+    return united([*parts, gathered]) if parts else gathered.canonical()
 
 
 def without(columns: Columns, stored: Columns) -> Columns:

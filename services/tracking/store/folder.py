@@ -85,7 +85,7 @@ class Folder:
         news: list[News] = []
         async with self._bus.transaction(Caller.none()) as tx:
             count = await folding.fold(
-                tx, run_ids, project=self._project, recent=self._writer.recent.columns, news=news
+                tx, run_ids, project=self._project, recent=self._writer.recent.points, news=news
             )
         self.folded.set()
         for one in news:

@@ -16,7 +16,7 @@ from services.tracking.domain.batches import Written
 from services.tracking.domain.chunks import encode
 from services.tracking.domain.entities import RunInfo
 from services.tracking.domain.facts import run_logged
-from services.tracking.domain.points import Columns, united, without
+from services.tracking.domain.points import Columns, Point, columns_of_all, united, without
 from services.tracking.domain.summaries import Summaries, joined, no_summaries, summaries_of
 from services.tracking.store import metrics
 from services.tracking.store.contents import info_of
@@ -33,7 +33,7 @@ class _Logged:
     """A row of the log."""
 
     chunk_id: int | None
-    columns: Columns | None
+    points: Columns | Point | None
     params: Mapping[str, str]
     tags: Mapping[str, str]
     chain: _ChainRow
@@ -72,7 +72,7 @@ async def fold(
     run_ids: Sequence[str],
     *,
     project: str,
-    recent: MutableMapping[int, Columns] | None = None,
+    recent: MutableMapping[int, Columns | Point] | None = None,
     news: list[News] | None = None,
 ) -> int:
     """Fold what the log has of these runs; returns the number of entries.
@@ -137,7 +137,12 @@ class _Folding:
     def _keys(self) -> dict[str, list[str]]:
         return {
             run_id: sorted(
-                {key for entry in entries if entry.columns for key in entry.columns.keys}
+                {
+                    key
+                    for entry in entries
+                    if entry.points is not None
+                    for key in _keys(entry.points)
+                }
             )
             for run_id, entries in self._logged.items()
         }
@@ -159,19 +164,21 @@ class _Folding:
 
     async def _fresh_points(self, run_id: str, entries: Sequence[_Logged]) -> Columns:
         """Points of these entries that were not stored before; few ones are kept for a chunk."""
-        columns = united([entry.columns for entry in entries if entry.columns is not None])
+        columns = columns_of_all([entry.points for entry in entries if entry.points is not None])
         if not len(columns):
             return columns
         fresh = columns
         if self._may_repeat(run_id, columns):
             fresh = without(columns, await self._stored(run_id, columns))
         large = [entry.chunk_id for entry in entries if entry.chunk_id is not None]
-        small = [entry.columns for entry in entries if entry.columns and entry.chunk_id is None]
+        small = [
+            entry.points for entry in entries if entry.points is not None and entry.chunk_id is None
+        ]
         if large and len(fresh) < len(columns):
             self._doomed.extend(large)
             self._keep(run_id, fresh)
         elif large:
-            self._keep(run_id, united(small))
+            self._keep(run_id, columns_of_all(small))
         else:
             self._keep(run_id, fresh)
         self._taken.setdefault(run_id, []).append(fresh)
@@ -204,7 +211,7 @@ class _Folding:
 
 
 async def _take(
-    tx: Tx, run_ids: Sequence[str], recent: MutableMapping[int, Columns], news: list[News]
+    tx: Tx, run_ids: Sequence[str], recent: MutableMapping[int, Columns | Point], news: list[News]
 ) -> tuple[dict[str, list[_Logged]], list[int]]:
     """Entries of locked runs, the oldest first, and where they stand in the log."""
     rows = _first(
@@ -216,14 +223,14 @@ async def _take(
         )
     )
     known = {row["log_id"]: recent.pop(row["log_id"], None) for row in rows if row["points"]}
-    unknown = {log_id for log_id, columns in known.items() if columns is None}
-    if unknown:
-        known |= await _read(tx, list(unknown))
+    unknown = [log_id for log_id, points in known.items() if points is None]
+    read = await _read(tx, unknown) if unknown else {}
+    known |= read
     logged: dict[str, list[_Logged]] = {}
     for row in rows:
         entry = _logged(row, known.get(row["log_id"]))
         logged.setdefault(row["run_id"], []).append(entry)
-        untold = entry.columns if row["log_id"] in unknown else None
+        untold = read.get(row["log_id"])
         if untold is not None or entry.params or entry.tags:
             news.append(
                 News(run_id=row["run_id"], columns=untold, params=entry.params, tags=entry.tags)
@@ -241,7 +248,7 @@ def _first(rows: Sequence[asyncpg.Record]) -> list[asyncpg.Record]:
     ]
 
 
-async def _read(tx: Tx, log_ids: Sequence[int]) -> dict[int, Columns | None]:
+async def _read(tx: Tx, log_ids: Sequence[int]) -> dict[int, Columns]:
     rows = await tx.connection.fetch(
         """
         select log_id, coalesce(run_log.keys, array_to_string(chunk.keys, chr(10))) as keys,
@@ -255,16 +262,20 @@ async def _read(tx: Tx, log_ids: Sequence[int]) -> dict[int, Columns | None]:
     return {row["log_id"]: columns_of_row(row) for row in rows}
 
 
-def _logged(row: asyncpg.Record, columns: Columns | None) -> _Logged:
+def _logged(row: asyncpg.Record, points: Columns | Point | None) -> _Logged:
     told = row["told"] or {}
     chain = told.get("chain")
     return _Logged(
         chunk_id=row["chunk_id"],
-        columns=columns,
+        points=points,
         params=told.get("params", {}),
         tags=told.get("tags", {}),
         chain=(chain[0], chain[1], chain[2]) if chain else None,
     )
+
+
+def _keys(points: Columns | Point) -> tuple[str, ...]:
+    return points.keys if isinstance(points, Columns) else (points[0],)
 
 
 def _caller(chain: _ChainRow) -> Caller:

@@ -60,6 +60,11 @@ class Hub:
     def __init__(self) -> None:
         self._watchers: dict[str, list[Watcher]] = {}
 
+    @property
+    def has_watchers(self) -> bool:
+        """Whether anybody watches any run."""
+        return bool(self._watchers)
+
     def tell(self, news: News) -> None:
         """Tell all who watch the run."""
         for watcher in self._watchers.get(news.run_id, ()):

@@ -19,7 +19,7 @@ from services.tracking.domain.chunks import Chunk, decode
 from services.tracking.domain.entities import RUN_NAME_TAG
 from services.tracking.domain.entries import Entry, told_of
 from services.tracking.domain.errors import inactive_run, no_run, stop_requested
-from services.tracking.domain.points import Columns
+from services.tracking.domain.points import Columns, Point
 
 Outcome = Exception | None
 """Of one entry: why it was refused, or None if it is applied, now or by an earlier write."""
@@ -62,12 +62,26 @@ select run_id, null, null, log_id, digest from logged
 """
 
 
+_APPEND_ONE = """
+with home as (
+    select lifecycle_stage, stop_requested_at from run where project = $1 and run_id = $2
+), logged as (
+    insert into run_log (run_id, digest, points, keys, codec, body, told)
+    select $2, $3, $4, $5, $6, $7, $8 from home
+    where lifecycle_stage = 'active' and stop_requested_at is null
+    on conflict (run_id, digest) do nothing
+    returning log_id
+)
+select home.*, logged.log_id from home left join logged on true
+"""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Appended:
     """What became of the entries, in their order, and where their points stand in the log."""
 
     outcomes: Sequence[Outcome]
-    columns: Mapping[int, Columns]
+    points: Mapping[int, Columns | Point]
 
 
 def needs_transaction(entries: Sequence[Entry]) -> bool:
@@ -81,6 +95,8 @@ async def append(connection: Connection, entries: Sequence[Entry], *, project: s
     A repetition is taken and changes nothing. The connection must be inside a transaction if
     `needs_transaction`.
     """
+    if len(entries) == 1 and (chunk := _plain_chunk(entries[0])) is not None:
+        return await _append_one(connection, entries[0], chunk, project=project)
     outcomes: list[Outcome] = [None] * len(entries)
     fresh = dict(enumerate(entries))
     if needs_transaction(entries):
@@ -92,7 +108,29 @@ async def append(connection: Connection, entries: Sequence[Entry], *, project: s
     states = {row["run_id"]: row for row in rows if row["log_id"] is None}
     for place, entry in fresh.items():
         outcomes[place] = _refusal(entry.run_id, states.get(entry.run_id))
-    return Appended(outcomes=outcomes, columns=_standing(rows, fresh.values()))
+    return Appended(outcomes=outcomes, points=_standing(rows, fresh.values()))
+
+
+async def _append_one(
+    connection: Connection, entry: Entry, chunk: Chunk, *, project: str
+) -> Appended:
+    """A lonely write of few points: one by one they are most of what is written."""
+    row = await connection.fetchrow(
+        _APPEND_ONE,
+        project,
+        entry.run_id,
+        chunk.digest,
+        chunk.points,
+        "\n".join(chunk.keys),
+        chunk.codec,
+        chunk.body,
+        told_of({}, {}, entry.chain),
+    )
+    appended = {row["log_id"]: entry.points} if row is not None and row["log_id"] else {}
+    return Appended(
+        outcomes=[_refusal(entry.run_id, row)],
+        points={log_id: points for log_id, points in appended.items() if points is not None},
+    )
 
 
 async def pending(connection: Connection, run_ids: Sequence[str]) -> dict[str, list[Columns]]:
@@ -270,6 +308,11 @@ def _refusal(run_id: str, state: asyncpg.Record | None) -> Exception | None:
     return None
 
 
+def _plain_chunk(entry: Entry) -> Chunk | None:
+    """The points of an entry that brings few of them and nothing else."""
+    return None if entry.is_large or entry.params or entry.tags else entry.chunk
+
+
 def _columns_of(entries: Iterable[Entry]) -> tuple[list[object], ...]:
     """Rows of the log, column by column; points and pairs of an entry are rows of their own.
 
@@ -307,15 +350,17 @@ def _pairs_row(entry: Entry) -> tuple[object, ...]:
     return (entry.run_id, None, None, None, None, None, None, None, False, told)
 
 
-def _standing(rows: Sequence[asyncpg.Record], entries: Iterable[Entry]) -> dict[int, Columns]:
+def _standing(
+    rows: Sequence[asyncpg.Record], entries: Iterable[Entry]
+) -> dict[int, Columns | Point]:
     """Points by their place in the log, to be folded without reading them again."""
     log_ids = {
         (row["run_id"], row["digest"]): row["log_id"] for row in rows if row["digest"] is not None
     }
-    found: dict[int, Columns] = {}
+    found: dict[int, Columns | Point] = {}
     for entry in entries:
-        if entry.chunk is not None and entry.columns is not None:
+        if entry.chunk is not None and entry.points is not None:
             log_id = log_ids.get((entry.run_id, entry.chunk.digest))
             if log_id is not None:
-                found[log_id] = entry.columns
+                found[log_id] = entry.points
     return found

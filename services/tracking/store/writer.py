@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Final
 
@@ -12,7 +12,7 @@ import asyncpg
 from headrace.runtime.db import Connection
 from services.tracking.domain.entities import RunInfo
 from services.tracking.domain.entries import Entry, NewRun
-from services.tracking.domain.points import Columns
+from services.tracking.domain.points import Columns, Point, columns_of_all
 from services.tracking.store.group import GroupCommit
 from services.tracking.store.live import Hub, News
 from services.tracking.store.log import Outcome, append, needs_transaction
@@ -31,18 +31,18 @@ class Recent:
     """Points of this process's latest entries, by their place in the log, bounded."""
 
     def __init__(self) -> None:
-        self.columns: dict[int, Columns] = {}
-        self._points = 0
+        self.points: dict[int, Columns | Point] = {}
+        self._count = 0
 
-    def add(self, columns: dict[int, Columns]) -> None:
+    def add(self, points: Mapping[int, Columns | Point]) -> None:
         """Remember them; if that is too much forget all older ones, which can be read again."""
-        if not self.columns:
-            self._points = 0
-        self._points += sum(map(len, columns.values()))
-        if self._points > _MAX_RECENT_POINTS:
-            self.columns.clear()
-            self._points = 0
-        self.columns.update(columns)
+        if not self.points:
+            self._count = 0
+        self._count += sum(len(one) if isinstance(one, Columns) else 1 for one in points.values())
+        if self._count > _MAX_RECENT_POINTS:
+            self.points.clear()
+            self._count = 0
+        self.points.update(points)
 
 
 class Writer:
@@ -66,7 +66,7 @@ class Writer:
 
     async def write(self, entry: Entry) -> None:
         """Add to a run. Raises NotFound, InvalidInput, WrongStage, Transient."""
-        points = len(entry.columns) if entry.columns is not None else 0
+        points = entry.chunk.points if entry.chunk is not None else 0
         await self._entries.submit(entry, size=_ENTRY + points)
 
     async def start_run(self, new: NewRun) -> RunInfo:
@@ -79,13 +79,17 @@ class Writer:
             if needs_transaction(entries):
                 await stack.enter_async_context(connection.transaction())
             appended = await append(connection, entries, project=self._project)
-        self.recent.add(dict(appended.columns))
+        self.recent.add(appended.points)
         self.appended.set()
-        fresh = set(map(id, appended.columns.values()))
-        for entry in entries:
-            if id(entry.columns) in fresh:
-                self.hub.tell(News(run_id=entry.run_id, columns=entry.columns))
+        if self.hub.has_watchers:
+            self._tell(entries, set(map(id, appended.points.values())))
         return appended.outcomes
+
+    def _tell(self, entries: Sequence[Entry], fresh: Collection[int]) -> None:
+        for entry in entries:
+            if entry.points is not None and id(entry.points) in fresh:
+                news = News(run_id=entry.run_id, columns=columns_of_all([entry.points]))
+                self.hub.tell(news)
 
     async def _start(self, runs: Sequence[NewRun]) -> Sequence[RunInfo | Exception]:
         async with self._pool.acquire() as connection:

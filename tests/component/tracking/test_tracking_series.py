@@ -114,7 +114,7 @@ async def test_close_up_every_point_of_the_interval_is_seen(connection: Connecti
 
 async def test_what_the_log_still_points_to_is_not_compacted(connection: Connection) -> None:
     run_id = await logged_run(connection)
-    assert (await append(connection, [entry_of(run_id, batch(BATCHES))], project=PROJECT)).columns
+    assert (await append(connection, [entry_of(run_id, batch(BATCHES))], project=PROJECT)).points
     await compacted(connection, run_id)
     tx = Tx(connection=connection, caller=Caller.none())
     async with connection.transaction():

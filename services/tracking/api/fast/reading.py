@@ -11,7 +11,7 @@ from headrace.errors import InvalidInput
 from headrace.runtime.ids import new_id
 from services.tracking.domain.batches import MAX_ENTITIES, MAX_METRICS, MAX_PARAMS, MAX_TAGS
 from services.tracking.domain.entities import RUN_NAME_TAG
-from services.tracking.domain.entries import Chain, Entry, NewRun, entry_of
+from services.tracking.domain.entries import Chain, Entry, NewRun, entry_of, entry_of_point
 from services.tracking.domain.names import (
     MAX_TAG_VALUE,
     check_key,
@@ -30,6 +30,7 @@ _RUN: Final = frozenset({"experiment_id", "user_id", "run_name", "start_time", "
 _NUMBERS: Final = frozenset({float, int})
 _INTEGERS: Final = frozenset({int})
 _MOST_KNOWN: Final = 100_000
+_WHOLE: Final = 2**53
 
 Document = Mapping[str, object]
 Pair = tuple[str, str]
@@ -47,11 +48,28 @@ class Reader:
         if not document.keys() <= _METRIC:
             return None
         run_id, key = document.get("run_id"), document.get("key")
-        point = (document.get("value"), document.get("timestamp"), document.get("step", 0))
-        if type(run_id) is not str or not run_id or type(key) is not str:
+        value, timestamp, step = (
+            document.get("value"),
+            document.get("timestamp"),
+            document.get("step", 0),
+        )
+        if type(value) is int and abs(value) < _WHOLE:
+            value = float(value)
+        if (
+            type(run_id) is not str
+            or not run_id
+            or type(value) is not float
+            or type(timestamp) is not int
+            or type(step) is not int
+            or not 0 <= timestamp <= INT64_MAX
+            or not -INT64_MAX <= step <= INT64_MAX
+        ):
             return None
-        columns = self._columns([key], *([one] for one in point))
-        return entry_of(run_id, columns, chain=chain) if columns is not None else None
+        try:
+            (name,) = self._allowed((key,))
+        except (InvalidInput, TypeError):
+            return None
+        return entry_of_point(run_id, (name, value, timestamp, step), chain=chain)
 
     def batch(self, document: Document, chain: Chain | None) -> Entry | None:
         """`log-batch`."""

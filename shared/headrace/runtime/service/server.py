@@ -25,6 +25,9 @@ class HttpServer:
                 app,
                 log_config=None,
                 access_log=False,
+                # Nobody here asks for the client's address: no look at each request's headers.
+                proxy_headers=False,
+                server_header=False,
                 lifespan="off",
                 timeout_graceful_shutdown=_FINISH_SECONDS,
                 timeout_keep_alive=_KEEP_ALIVE_SECONDS,
