@@ -46,7 +46,8 @@ class Call:
         return self.resources.settings.project
 
 
-Function = Callable[[Call], Awaitable[Document]]
+Function = Callable[[Call], Awaitable[Document | Response]]
+"""Answers with a JSON object, or with a response of its own."""
 Endpoint = Callable[[Request], Awaitable[Response]]
 RouteTable = Sequence[tuple[str, str, Function]]
 """Method, path below the prefix, and the function that answers."""
@@ -93,6 +94,8 @@ def endpoint(
                 writer=writer,
             )
             document = await function(call)
+            if isinstance(document, Response):
+                return document
             return Response(orjson.dumps(document, option=_OPTIONS), media_type="application/json")
 
         return await guarded(work, resources, gate, request, size=_declared_size(request))

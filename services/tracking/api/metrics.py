@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator, Iterator
 from typing import Final
+
+from starlette.responses import Response, StreamingResponse
 
 from headrace.errors import InvalidInput
 from services.tracking.api.call import Call, RouteTable
 from services.tracking.api.documents import Document, points_document, points_json
 from services.tracking.domain.errors import no_run
-from services.tracking.domain.points import missing
+from services.tracking.domain.points import Columns, missing
 from services.tracking.domain.sampling import sample
 from services.tracking.domain.search import next_token, offset_of
 from services.tracking.store import runs, series
@@ -16,9 +20,10 @@ from services.tracking.store import runs, series
 MAX_PAGE: Final = 1_000_000
 MAX_SAMPLES: Final = 2500
 MAX_RUNS: Final = 100
+_STREAMED: Final = 25_000
 
 
-async def get_history(call: Call) -> Document:
+async def get_history(call: Call) -> Document | Response:
     """All points of a metric by time; in pages if `max_results` is given."""
     fields = call.fields
     run_id, key = fields.run_id(), fields.required("metric_key")
@@ -29,13 +34,34 @@ async def get_history(call: Call) -> Document:
             raise no_run(run_id)
         if not limit:
             columns = await series.history(connection, run_id=run_id, key=key)
-            columns = columns.between(start, len(columns))
-            return {"metrics": points_document([points_json(columns, key=key)])}
+            return _whole(columns.between(start, len(columns)), key=key)
         page = await series.page(connection, run_id=run_id, key=key, start=start, limit=limit)
     document: Document = {"metrics": points_document([points_json(page.columns, key=key)])}
     if page.more:
         document["next_page_token"] = next_token(start + limit)
     return document
+
+
+def _whole(columns: Columns, *, key: str) -> Document | Response:
+    """All of a history; a long one as a stream, so that its text is never held whole."""
+    if len(columns) <= _STREAMED:
+        return {"metrics": points_document([points_json(columns, key=key)])}
+
+    def pieces() -> Iterator[bytes]:
+        yield b'{"metrics":['
+        for start in range(0, len(columns), _STREAMED):
+            yield b"," if start else b""
+            yield points_json(columns.between(start, start + _STREAMED), key=key)
+        yield b"]}"
+
+    return StreamingResponse(_in_turns(pieces()), media_type="application/json")
+
+
+async def _in_turns(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
+    """Other calls have their turn between two pieces."""
+    for piece in pieces:
+        yield piece
+        await asyncio.sleep(0)
 
 
 async def get_interval(call: Call) -> Document:

@@ -130,6 +130,12 @@ class Columns:
         chosen = self.at(np.flatnonzero(self.places == self.keys.index(key)))
         return replace(chosen, keys=(key,), places=np.zeros(len(chosen), dtype=np.uint32))
 
+    def pruned(self) -> Columns:
+        """The same points without keys that none of them has."""
+        used, places = np.unique(self.places, return_inverse=True)
+        keys = tuple(self.keys[place] for place in used.tolist())
+        return replace(self, keys=keys, places=places.astype(np.uint32))
+
     def between(self, start: int, end: int) -> Columns:
         """The points from one place to before another."""
         return self.at(np.arange(min(start, len(self)), min(end, len(self))))

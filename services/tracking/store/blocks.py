@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Final
 
 import asyncpg
@@ -19,7 +20,7 @@ OWN_BLOCK: Final = 4096
 """A metric with so many points in a compaction gets a block of its own."""
 FULL: Final = 65_536
 _FULL_ENOUGH: Final = FULL // 2
-_MOST_POINTS: Final = 4 * FULL
+_MOST_POINTS: Final = 2 * FULL
 WORTH_IT: Final = 32
 """Chunks of single writes that a run must have for a compaction, or else `FULL` points in them."""
 
@@ -51,24 +52,28 @@ async def compact(connection: Connection, *, run_id: str) -> int:
     Chunks that the log still points to are left alone. The run is locked: folding waits.
     """
     await connection.execute("select from run where run_id = $1 for no key update", run_id)
-    rows = await _open_chunks(connection, run_id=run_id)
-    fresh = [row["points"] for row in rows if row["level"] == 0]
+    chosen = await _open_chunks(connection, run_id=run_id)
+    fresh = [row["points"] for row in chosen if row["level"] == 0]
     if len(fresh) < WORTH_IT and sum(fresh) < FULL:
         return 0
-    parts = [decode(keys=tuple(row["keys"]), codec=row["codec"], body=row["body"]) for row in rows]
-    blocks = await asyncio.to_thread(_blocks_of, parts)
-    await connection.execute(
-        "delete from metric_chunk where chunk_id = any($1)", [row["chunk_id"] for row in rows]
+    chunk_ids = [row["chunk_id"] for row in chosen]
+    rows = await connection.fetch(
+        "delete from metric_chunk where chunk_id = any($1) returning chunk_id, keys, codec, body",
+        chunk_ids,
     )
+    blocks = await asyncio.to_thread(_blocks_of, sorted(rows, key=itemgetter("chunk_id")))
     await _insert(connection, blocks, run_id=run_id)
     return len(fresh)
 
 
 async def _open_chunks(connection: Connection, *, run_id: str) -> list[asyncpg.Record]:
-    """Chunks of writes, the oldest first, and blocks that are not full of the same metrics."""
+    """Chunks of writes, the oldest first, and blocks that are not full of the same metrics.
+
+    As many as one compaction takes, without what is in them.
+    """
     rows = await connection.fetch(
         """
-        select chunk_id, keys, codec, body, level, points from metric_chunk as chunk
+        select chunk_id, keys, level, points from metric_chunk as chunk
         where run_id = $1 and (level = 0 or points < $2)
             and not exists (select from run_log
                 where run_log.run_id = $1 and run_log.chunk_id = chunk.chunk_id)
@@ -91,20 +96,19 @@ async def _open_chunks(connection: Connection, *, run_id: str) -> list[asyncpg.R
     return taken
 
 
-def _blocks_of(parts: Sequence[Columns]) -> list[Block]:
-    columns = united(parts)
-    rest: list[Columns] = []
-    blocks: list[Block] = []
-    for key, place in columns.by_key():
-        count = place.stop - place.start
-        if count >= OWN_BLOCK:
-            alone = columns.at(np.arange(place.start, place.stop)).only(key)
-            blocks.extend(_block(piece, preview=True) for piece in _cut(alone))
-        elif count:
-            rest.append(columns.at(np.arange(place.start, place.stop)).only(key))
-    if rest:
-        blocks.extend(_block(piece, preview=False) for piece in _gathered(rest))
-    return blocks
+def _blocks_of(rows: Sequence[asyncpg.Record]) -> list[Block]:
+    columns = united(
+        [decode(keys=tuple(row["keys"]), codec=row["codec"], body=row["body"]) for row in rows]
+    )
+    counts = np.bincount(columns.places, minlength=len(columns.keys))
+    long = np.flatnonzero(counts >= OWN_BLOCK)
+    blocks = [
+        _block(piece, preview=True)
+        for place in long.tolist()
+        for piece in _cut(columns.only(columns.keys[place]))
+    ]
+    few = columns.at(np.flatnonzero(~np.isin(columns.places, long)))
+    return [*blocks, *(_block(piece, preview=False) for piece in _cut_by_key(few))]
 
 
 def _cut(columns: Columns) -> Iterator[Columns]:
@@ -112,16 +116,15 @@ def _cut(columns: Columns) -> Iterator[Columns]:
         yield columns.between(start, start + FULL)
 
 
-def _gathered(parts: Sequence[Columns]) -> Iterator[Columns]:
-    """Metrics with few points, together until a chunk is full."""
-    waiting: list[Columns] = []
-    for part in parts:
-        waiting.append(part)
-        if sum(map(len, waiting)) >= FULL:
-            yield united(waiting)
-            waiting = []
-    if waiting:
-        yield united(waiting)
+def _cut_by_key(columns: Columns) -> Iterator[Columns]:
+    """Metrics with few points, together until a chunk is full, each whole in one."""
+    bounds = np.flatnonzero(np.diff(columns.places)) + 1
+    ends = np.append(bounds, len(columns)).tolist() if len(columns) else []
+    start = 0
+    for place, end in enumerate(ends):
+        if place + 1 == len(ends) or ends[place + 1] - start > FULL:
+            yield columns.between(start, end).pruned()
+            start = end
 
 
 def _block(columns: Columns, *, preview: bool) -> Block:
