@@ -17,7 +17,18 @@ from services.tracking.store.writer import Writer
 
 PAUSE_SECONDS: Final = 0.2
 """What is logged within it is told by one event a run, and changes each summary once."""
+_LITTLE: Final = 32
+"""With so few entries folded at once nothing waits that is worth another look before a pause."""
 _LOOK_SECONDS: Final = 5.0
+_AWAY: Final = (
+    OSError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+)
+"""No run is to blame."""
 _WAIT_SECONDS: Final = 1.0
 
 
@@ -65,16 +76,15 @@ class Folder:
                 run_ids = await folding.runs_to_fold(tx, limit=folding.MAX_ROWS)
             folded = await self._fold(run_ids) if run_ids else 0
             count += folded
-            if folded < folding.MAX_ROWS:
+            if folded < _LITTLE:
                 return count
 
     async def _fold(self, run_ids: Sequence[str]) -> int:
         """All runs in one transaction; if that fails each in its own, so that none waits."""
         try:
             return await self._fold_together(run_ids)
-        except DATABASE_TROUBLE as error:
-            if isinstance(error, asyncpg.PostgresConnectionError) or len(run_ids) == 1:
-                raise
+        except _AWAY:
+            raise
         except Exception:
             if len(run_ids) == 1:
                 self._log.exception("run_not_folded", run_id=run_ids[0])
@@ -87,6 +97,7 @@ class Folder:
             count = await folding.fold(
                 tx, run_ids, project=self._project, recent=self._writer.recent.points, news=news
             )
+        self._writer.note_folded(count)
         self.folded.set()
         for one in news:
             self._writer.hub.tell(one)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import reduce
 
 import asyncpg
 import numpy as np
@@ -12,7 +13,17 @@ from headrace.runtime.db import Connection
 from services.tracking.domain.chunks import Chunk, decode
 from services.tracking.domain.entities import ModelMetric
 from services.tracking.domain.points import Columns
-from services.tracking.domain.summaries import Extremes, Moments, Summaries, Summary, no_summaries
+from services.tracking.domain.summaries import (
+    Extremes,
+    Floats,
+    Integers,
+    Moments,
+    Summaries,
+    Summary,
+    joined,
+    no_summaries,
+)
+from services.tracking.store.arrays import array_text
 
 _STATE = (
     "run_id, key, last_value, last_step, last_timestamp, first_value, first_step, first_timestamp,"
@@ -86,12 +97,18 @@ async def delete_chunks(connection: Connection, chunk_ids: Sequence[int]) -> Non
 
 
 async def put_summaries(connection: Connection, summaries: Mapping[str, Summaries]) -> None:
-    """Store states of metrics of locked runs; those of others stay as they are."""
-    columns: list[list[object]] = [[] for _ in range(16)]
-    for run_id in sorted(summaries):
-        for column, values in zip(columns, _columns_of(run_id, summaries[run_id]), strict=True):
-            column.extend(values)
-    await connection.execute(_PUT_SUMMARIES, *columns)
+    """Store states of metrics of locked runs; those of others stay as they are.
+
+    Numbers travel as the text of arrays: the driver would look at each of them in Python.
+    """
+    ordered = [(run_id, summaries[run_id]) for run_id in sorted(summaries)]
+    whole = reduce(joined, (one for _, one in ordered))
+    await connection.execute(
+        _PUT_SUMMARIES,
+        [run_id for run_id, one in ordered for _ in range(len(one))],
+        list(whole.keys),
+        *map(array_text, _numbers_of(whole)),
+    )
 
 
 async def add_model_metrics(connection: Connection, metrics: Sequence[ModelMetric]) -> None:
@@ -118,9 +135,10 @@ async def add_model_metrics(connection: Connection, metrics: Sequence[ModelMetri
 _PUT_SUMMARIES = f"""
 insert into metric_summary (experiment_id, {_STATE})
 select run.experiment_id, given.*
-from unnest($1::text[], $2::text[], $3::float8[], $4::bigint[], $5::bigint[], $6::float8[],
-    $7::bigint[], $8::bigint[], $9::float8[], $10::bigint[], $11::float8[], $12::bigint[],
-    $13::bigint[], $14::float8[], $15::bigint[], $16::bigint[])
+from unnest($1::text[], $2::text[], $3::text::float8[], $4::text::bigint[], $5::text::bigint[],
+    $6::text::float8[], $7::text::bigint[], $8::text::bigint[], $9::text::float8[],
+    $10::text::bigint[], $11::text::float8[], $12::text::bigint[], $13::text::bigint[],
+    $14::text::float8[], $15::text::bigint[], $16::text::bigint[])
     as given (run_id, key)
 join run on run.run_id = given.run_id
 on conflict (run_id, key) do update set
@@ -134,26 +152,13 @@ on conflict (run_id, key) do update set
 """  # noqa: S608 - columns are ours
 
 
-def _columns_of(run_id: str, summaries: Summaries) -> tuple[Iterable[object], ...]:
-    return (
-        [run_id] * len(summaries),
-        summaries.keys,
-        summaries.last.value.tolist(),
-        summaries.last.step.tolist(),
-        summaries.last.timestamp.tolist(),
-        summaries.first.value.tolist(),
-        summaries.first.step.tolist(),
-        summaries.first.timestamp.tolist(),
-        *(
-            column
-            for extremes in (summaries.minimum, summaries.maximum)
-            for column in extremes.optional()
-        ),
-        summaries.count.tolist(),
-        summaries.total.tolist(),
-        summaries.nans.tolist(),
-        summaries.infinities.tolist(),
-    )
+def _numbers_of(summaries: Summaries) -> Iterator[Floats | Integers | list[object]]:
+    """Columns in the order of the statement; where there is no extreme it is NULL."""
+    for moments in (summaries.last, summaries.first):
+        yield from (moments.value, moments.step, moments.timestamp)
+    for extremes in (summaries.minimum, summaries.maximum):
+        yield from ([*column] for column in extremes.optional())
+    yield from (summaries.count, summaries.total, summaries.nans, summaries.infinities)
 
 
 def _summaries_of(rows: Sequence[asyncpg.Record]) -> Summaries:

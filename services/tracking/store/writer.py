@@ -9,6 +9,7 @@ from typing import Final
 
 import asyncpg
 
+from headrace.errors import Transient
 from headrace.runtime.db import Connection
 from services.tracking.domain.entities import RunInfo
 from services.tracking.domain.entries import Entry, NewRun
@@ -23,6 +24,7 @@ _ENTRY: Final = 100
 """What an entry weighs beside its points."""
 _MOST_IN_GROUP: Final = 65_536
 _MOST_WAITING: Final = 2_000_000
+_MOST_UNFOLDED: Final = 100_000
 _BLAMED: Final = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, ValueError)
 """What one entry of a group may have caused."""
 
@@ -63,11 +65,21 @@ class Writer:
         self.recent = Recent()
         self.hub = Hub()
         self.appended = asyncio.Event()
+        self._unfolded = 0
 
     async def write(self, entry: Entry) -> None:
-        """Add to a run. Raises NotFound, InvalidInput, WrongStage, Transient."""
+        """Add to a run. Raises NotFound, InvalidInput, WrongStage, Transient.
+
+        Folding may fall behind for a while, but not without bound.
+        """
+        if self._unfolded > _MOST_UNFOLDED:
+            raise Transient(f"more than {_MOST_UNFOLDED} writes wait to be folded")
         points = entry.chunk.points if entry.chunk is not None else 0
         await self._entries.submit(entry, size=_ENTRY + points)
+
+    def note_folded(self, count: int) -> None:
+        """So many entries of the log are folded, whoever wrote them."""
+        self._unfolded = max(0, self._unfolded - count)
 
     async def start_run(self, new: NewRun) -> RunInfo:
         """Make a run in status RUNNING. Raises NotFound, InvalidInput, Conflict, Transient."""
@@ -80,6 +92,7 @@ class Writer:
                 await stack.enter_async_context(connection.transaction())
             appended = await append(connection, entries, project=self._project)
         self.recent.add(appended.points)
+        self._unfolded += len(appended.points)
         self.appended.set()
         if self.hub.has_watchers:
             self._tell(entries, set(map(id, appended.points.values())))
