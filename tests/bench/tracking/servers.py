@@ -55,7 +55,7 @@ class Server(Protocol):
         """Of the superuser."""
         ...
 
-    def settle(self, *, seconds: float = SETTLE_SECONDS) -> None:
+    def settle(self) -> None:
         """Return once what its acknowledged writes still cause is done; tell if it is not."""
         ...
 
@@ -116,7 +116,7 @@ class Peer:
     def roots(self) -> Roots:
         return Roots(service=self.process.pid, postgres=self.stack.process("postgres").pid)
 
-    def settle(self, *, seconds: float = SETTLE_SECONDS) -> None:
+    def settle(self) -> None:
         return
 
 
