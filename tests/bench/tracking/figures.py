@@ -45,9 +45,9 @@ class Row:
 
     @property
     def met(self) -> bool | None:
-        """Whether what must be reached is; None where nothing is promised."""
+        """Whether what must be reached is; None without a promise, or a peer for its ratio."""
         goal = self.goal
-        if goal is None or (goal.must is None and goal.ratio is None):
+        if goal is None or (goal.must is None and (goal.ratio is None or self.times is None)):
             return None
         enough = True
         if goal.must is not None:

@@ -26,7 +26,8 @@ class Load:
     """What one process sends.
 
     Each connection has one of the `targets` (run or experiment ids) and at most `most` requests;
-    `seed` makes other values. The clock ends it at the latest after `seconds`.
+    `seed` makes other values, `spans` is how many an export carries. The clock ends it at the
+    latest after `seconds`.
     """
 
     kind: str
@@ -34,6 +35,7 @@ class Load:
     most: int
     seconds: float
     seed: int = 1
+    spans: int = 1
     path: str = ""
     query: tuple[tuple[str, str], ...] = ()
     body: str = ""
@@ -111,15 +113,19 @@ def create_runs(load: Load, target: str) -> Iterator[bytes]:
 
 
 def spans(load: Load, target: str) -> Iterator[bytes]:
-    """Traces of one span, each an export of its own, as MLflow's client sends them by OTLP."""
+    """Exports of traces of one span each, with the attributes that MLflow's client gives them."""
     random = Random(f"{load.seed} {target} spans")
     headers = {"Content-Type": "application/x-protobuf", "X-Mlflow-Experiment-Id": target}
     for number in range(load.most):
-        body = _export(random.randbytes(16), random.randbytes(8), number)
-        yield _request("POST", "/v1/traces", body, headers=headers)
+        request = ExportTraceServiceRequest()
+        request.resource_spans.add().scope_spans.add().spans.extend(
+            _span(random.randbytes(16), random.randbytes(8), number * load.spans + place)
+            for place in range(load.spans)
+        )
+        yield _request("POST", "/v1/traces", request.SerializeToString(), headers=headers)
 
 
-def _export(trace_id: bytes, span_id: bytes, number: int) -> bytes:
+def _span(trace_id: bytes, span_id: bytes, number: int) -> Span:
     began = (_EPOCH_MS + number) * 1_000_000
     span = Span(
         trace_id=trace_id,
@@ -138,9 +144,7 @@ def _export(trace_id: bytes, span_id: bytes, number: int) -> bytes:
     }.items():
         attribute = span.attributes.add(key=key)
         attribute.value.string_value = orjson.dumps(value).decode()
-    request = ExportTraceServiceRequest()
-    request.resource_spans.add().scope_spans.add().spans.append(span)
-    return request.SerializeToString()
+    return span
 
 
 def reads(load: Load, target: str) -> Iterator[bytes]:

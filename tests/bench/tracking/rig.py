@@ -26,7 +26,7 @@ _A_SECOND: Final = {
     "distinct": (900, 30),
     "metric": (9000, 500),
     "create": (6000, 500),
-    "span": (40_000, 500),
+    "span": (40_000, 4000),
     "read": (20_000, 2000),
 }
 
@@ -48,16 +48,25 @@ class Rig:
     def servers(self) -> Sequence[Server]:
         return (self.ours,) if self.peer is None else (self.ours, self.peer)
 
-    def load(self, server: Server, kind: str, targets: Sequence[str], *, seed: int = 1) -> Load:
+    def load(
+        self,
+        server: Server,
+        kind: str,
+        targets: Sequence[str],
+        *,
+        seed: int = 1,
+        spans: int = 1,
+    ) -> Load:
         """As long as this run's phases are, each connection with one of the targets."""
         ours, peer = _A_SECOND[kind]
         rate = ours if server is self.ours else peer
         return Load(
             kind=kind,
             targets=tuple(targets),
-            most=int(rate * self.seconds / len(targets)) + 1,
+            most=int(rate * self.seconds / len(targets) / spans) + 1,
             seconds=self.seconds,
             seed=seed,
+            spans=spans,
         )
 
     def alternate(
@@ -92,6 +101,7 @@ class Rig:
 
     def sample(self, server: Server, load: Load) -> Sample:
         """One server under one load, work that the load leaves to it included."""
+        server.settle()
         self.settle()
         with (
             loader(port_of(server), load) as ready,

@@ -1,22 +1,18 @@
-"""Histories, runs with many metrics, and searches."""
+"""Histories, and runs with many metrics."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import Final
 
-import orjson
-
 from tests.bench.tracking import api
 from tests.bench.tracking.figures import Goal, Measured
 from tests.bench.tracking.requests import API, BATCH, Load
 from tests.bench.tracking.rig import Rig
-from tests.bench.tracking.seeding import seed
 from tests.bench.tracking.servers import Server
 
 _PAGE: Final = 25_000
 _HISTORY_GOAL: Final = Goal(better="less", must=20, aim=8)
-_SEARCH_GOAL: Final = Goal(better="less", must=12, aim=5)
 _LESS: Final = Goal(better="less")
 
 
@@ -55,35 +51,15 @@ def run_of_many_metrics(rig: Rig) -> None:
     rig.row("get_run with 1000 metrics, p50", "ms", *pair.both(_p50), goal=_LESS)
 
 
-def search(rig: Rig) -> None:
-    """Filter and sort, the first page of 100."""
-    homes = {server.name: seed(server, rig.search_runs) for server in rig.servers}
-
-    def make(server: Server, _: int) -> Load:
-        body = {
-            "experiment_ids": [homes[server.name]],
-            "filter": "metrics.metric_3 > 0.5 and params.param_2 = 'value 3'",
-            "order_by": ["metrics.metric_1 DESC"],
-            "max_results": 100,
-        }
-        return _read(rig, server, "runs/search", body=orjson.dumps(body).decode())
-
-    pair = rig.alternate("search_runs", make)
-    what = f"search_runs, filter + sort, 100 of {rig.search_runs:,}"
-    rig.row(f"{what}, p95", "ms", *pair.both(lambda one: one.at(95)), goal=_SEARCH_GOAL)
-    rig.row(f"{what}, CPU", "ms", *pair.both(_cpu), goal=_LESS)
-
-
 def _read(
     rig: Rig,
     server: Server,
     path: str,
     *,
     query: tuple[tuple[str, str], ...] = (),
-    body: str = "",
 ) -> Load:
     load = rig.load(server, "read", ["the only connection"])
-    return replace(load, path=f"{API}/{path}", query=query, body=body)
+    return replace(load, path=f"{API}/{path}", query=query)
 
 
 def _cpu(one: Measured) -> float:
