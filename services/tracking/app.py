@@ -13,9 +13,12 @@ from headrace.runtime.service import FastRoutes, Resources, Service
 from services.tracking import api, handlers
 from services.tracking.api import fast, server
 from services.tracking.api.call import Gate
+from services.tracking.api.fast import acknowledged
+from services.tracking.api.fast.acknowledged import Acknowledged
 from services.tracking.settings import Settings
 from services.tracking.store.compactor import Compactor
 from services.tracking.store.folder import Folder
+from services.tracking.store.log import latest_writes
 from services.tracking.store.sweeper import Sweeper
 from services.tracking.store.writer import Writer
 
@@ -32,6 +35,7 @@ def build(settings: Settings) -> Service[Settings]:
         routes=lambda resources: [_router(resources, tracking.parts(resources))],
         fast_routes=lambda resources: _fast_routes(resources, tracking.parts(resources)),
         subscriptions=_subscriptions,
+        prepare=lambda resources: _remember(resources, tracking.parts(resources)),
         errors={HTTPException: server.unrouted},
         background=lambda resources: [
             tracking.parts(resources).folder.run,
@@ -46,6 +50,7 @@ class Parts:
     """What the process is made of."""
 
     gate: Gate
+    acknowledged: Acknowledged
     writer: Writer
     folder: Folder
     compactor: Compactor
@@ -84,7 +89,14 @@ def _wire(resources: Resources[Settings]) -> Parts:
         clock=resources.clock,
         log=resources.log,
     )
-    return Parts(gate=gate, writer=writer, folder=folder, compactor=compactor, sweeper=sweeper)
+    return Parts(
+        gate=gate,
+        acknowledged=Acknowledged(),
+        writer=writer,
+        folder=folder,
+        compactor=compactor,
+        sweeper=sweeper,
+    )
 
 
 def _router(resources: Resources[Settings], parts: Parts) -> APIRouter:
@@ -92,7 +104,19 @@ def _router(resources: Resources[Settings], parts: Parts) -> APIRouter:
 
 
 def _fast_routes(resources: Resources[Settings], parts: Parts) -> FastRoutes:
-    return fast.routes(gate=parts.gate, writer=parts.writer, log=resources.log)
+    return fast.routes(
+        gate=parts.gate,
+        writer=parts.writer,
+        acknowledged=parts.acknowledged,
+        log=resources.log,
+    )
+
+
+async def _remember(resources: Resources[Settings], parts: Parts) -> None:
+    """What was acknowledged before the start may be sent again after it."""
+    async with resources.pool.acquire() as connection:
+        for name, run_id in await latest_writes(connection, limit=acknowledged.MOST):
+            parts.acknowledged.add(name, run_id)
 
 
 def _subscriptions(resources: Resources[Settings]) -> list[Subscription]:

@@ -24,7 +24,10 @@ class Chain:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Entry:
-    """A checked write: its points in the order in which they came, or one point alone."""
+    """A checked write: its points in the order in which they came, or one point alone.
+
+    `name` is that of the request, if it brought nothing but points.
+    """
 
     run_id: str
     columns: Columns | None = None
@@ -34,6 +37,7 @@ class Entry:
     tags: Mapping[str, str] = field(default_factory=dict)
     chain: Chain | None = None
     single_param: bool = False
+    name: bytes | None = None
 
     @property
     def points(self) -> Columns | Point | None:

@@ -23,8 +23,6 @@ alter table param drop constraint param_run_id_fkey;
 alter table tag drop constraint tag_run_id_fkey;
 alter table metric_chunk drop constraint metric_chunk_run_id_fkey;
 alter table metric_summary drop constraint metric_summary_run_id_fkey;
--- Chunks that a compaction made have no digest: their parts' are gone with them.
-alter table metric_chunk alter column digest drop not null;
 alter table metric_summary set (fillfactor = 70);
 
 -- Somebody asked the run to stop: what its client logs is refused from then on.

@@ -27,29 +27,39 @@ Outcome = Exception | None
 _APPEND = """
 with given as (
     select * from unnest($2::text[], $3::bytea[], $4::text[], $5::int[], $6::bigint[], $7::bigint[],
-        $8::smallint[], $9::bytea[], $10::boolean[], $11::jsonb[]) with ordinality
+        $8::smallint[], $9::bytea[], $10::boolean[], $11::jsonb[], $13::bytea[]) with ordinality
         as given (run_id, digest, keys, points, first_timestamp, last_timestamp, codec, body,
-            large, told, place)
+            large, told, name, place)
 ), home as (
     select run_id, lifecycle_stage, stop_requested_at from run
     where project = $1 and run_id = any($12::text[])
 ), welcome as (
     select given.* from given join home using (run_id)
     where lifecycle_stage = 'active' and stop_requested_at is null
-), chunked as (
-    insert into metric_chunk (run_id, digest, keys, points, first_timestamp, last_timestamp,
-        codec, body)
-    select run_id, digest, string_to_array(keys, chr(10)), points, first_timestamp,
-        last_timestamp, codec, body
-    from welcome where large order by place
+), fresh as (
+    insert into metric_write (run_id, digest, name)
+    select run_id, digest, name from welcome where large order by place
     on conflict (run_id, digest) do nothing
-    returning chunk_id, run_id, digest
+    returning run_id, digest
+), numbered as (
+    select distinct on (run_id, digest) welcome.*,
+        nextval('metric_chunk_chunk_id_seq') as chunk_id
+    from welcome join fresh using (run_id, digest)
+    order by run_id, digest, place
+), chunked as (
+    insert into metric_chunk (chunk_id, run_id, keys, points, first_timestamp, last_timestamp,
+        codec, body)
+    overriding system value
+    select chunk_id, run_id, string_to_array(keys, chr(10)), points, first_timestamp,
+        last_timestamp, codec, body
+    from numbered order by chunk_id
 ), logged as (
     insert into run_log (run_id, digest, points, chunk_id, keys, codec, body, told)
     select run_id, digest, points, chunk_id,
         case when not large then keys end, case when not large then codec end,
         case when not large then body end, told
-    from welcome left join chunked using (run_id, digest)
+    from welcome left join (select run_id, digest, chunk_id from numbered) as given_chunk
+        using (run_id, digest)
     where chunk_id is not null or not large
     order by place
     on conflict (run_id, digest) do nothing
@@ -104,7 +114,8 @@ async def append(connection: Connection, entries: Sequence[Entry], *, project: s
         for place, error in refused.items():
             outcomes[place] = error
     run_ids = list({entry.run_id for entry in fresh.values()})
-    rows = await connection.fetch(_APPEND, project, *_columns_of(fresh.values()), run_ids)
+    *columns, names = _columns_of(fresh.values())
+    rows = await connection.fetch(_APPEND, project, *columns, run_ids, names)
     states = {row["run_id"]: row for row in rows if row["log_id"] is None}
     for place, entry in fresh.items():
         outcomes[place] = _refusal(entry.run_id, states.get(entry.run_id))
@@ -131,6 +142,16 @@ async def _append_one(
         outcomes=[_refusal(entry.run_id, row)],
         points={log_id: points for log_id, points in appended.items() if points is not None},
     )
+
+
+async def latest_writes(connection: Connection, *, limit: int) -> list[tuple[bytes, str]]:
+    """Names of the latest requests that were taken, and their runs, the oldest first."""
+    rows = await connection.fetch(
+        "select name, run_id from metric_write where name is not null"
+        " order by write_id desc limit $1",
+        limit,
+    )
+    return [(row["name"], row["run_id"]) for row in reversed(rows)]
 
 
 async def pending(connection: Connection, run_ids: Sequence[str]) -> dict[str, list[Columns]]:
@@ -327,7 +348,7 @@ def _columns_of(entries: Iterable[Entry]) -> tuple[list[object], ...]:
     return tuple(map(list, zip(*rows, strict=True))) if rows else _NO_ROWS
 
 
-_NO_ROWS: Final[tuple[list[object], ...]] = ([], [], [], [], [], [], [], [], [], [])
+_NO_ROWS: Final[tuple[list[object], ...]] = tuple([] for _ in range(11))
 
 
 def _points_row(entry: Entry, chunk: Chunk) -> tuple[object, ...]:
@@ -342,12 +363,13 @@ def _points_row(entry: Entry, chunk: Chunk) -> tuple[object, ...]:
         chunk.body,
         entry.is_large,
         told_of({}, {}, entry.chain),
+        entry.name,
     )
 
 
 def _pairs_row(entry: Entry) -> tuple[object, ...]:
     told = told_of(entry.params, entry.tags, entry.chain)
-    return (entry.run_id, None, None, None, None, None, None, None, False, told)
+    return (entry.run_id, None, None, None, None, None, None, None, False, told, None)
 
 
 def _standing(

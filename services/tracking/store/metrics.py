@@ -75,13 +75,11 @@ async def overlapping(connection: Connection, *, run_id: str, columns: Columns) 
 async def insert_chunks(connection: Connection, chunks: Sequence[tuple[str, Chunk]]) -> None:
     """Store chunks, each of a run."""
     await connection.execute(
-        "insert into metric_chunk (run_id, digest, keys, points, first_timestamp, last_timestamp,"
-        " codec, body) select run_id, digest, string_to_array(keys, chr(10)), points, first, last,"
-        " codec, body from unnest($1::text[], $2::bytea[], $3::text[], $4::int[], $5::bigint[],"
-        " $6::bigint[], $7::smallint[], $8::bytea[]) as given (run_id, digest, keys, points, first,"
-        " last, codec, body)",
+        "insert into metric_chunk (run_id, keys, points, first_timestamp, last_timestamp,"
+        " codec, body) select run_id, string_to_array(keys, chr(10)), points, first, last,"
+        " codec, body from unnest($1::text[], $2::text[], $3::int[], $4::bigint[], $5::bigint[],"
+        " $6::smallint[], $7::bytea[]) as given (run_id, keys, points, first, last, codec, body)",
         [run_id for run_id, _ in chunks],
-        [chunk.digest for _, chunk in chunks],
         ["\n".join(chunk.keys) for _, chunk in chunks],
         [chunk.points for _, chunk in chunks],
         [chunk.first_timestamp for _, chunk in chunks],

@@ -13,6 +13,7 @@ from services.tracking.domain.paths import own_prefix
 _OF_A_RUN: Final = (
     "run_log",
     "metric_chunk",
+    "metric_write",
     "metric_summary",
     "param",
     "tag",

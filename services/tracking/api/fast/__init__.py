@@ -7,6 +7,7 @@ path, which knows other spellings and says what is wrong.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import Final
 
 import orjson
@@ -28,13 +29,13 @@ _DONE: Final = FastAnswer(200, b"{}")
 _Read = Callable[[Mapping[str, object], Chain | None], Entry | None]
 
 
-def routes(*, gate: Gate, writer: Writer, log: Log) -> FastRoutes:
+def routes(*, gate: Gate, writer: Writer, acknowledged: Acknowledged, log: Log) -> FastRoutes:
     """Functions by path, under both of the bases that clients use."""
     calls = _Calls(gate=gate, writer=writer, log=log)
     reader = Reader()
     functions: dict[str, FastFunction] = {
         "log-metric": calls.writing(reader.metric),
-        "log-batch": calls.log_batch(reader.batch),
+        "log-batch": calls.log_batch(reader.batch, acknowledged),
         "log-parameter": calls.writing(reader.param),
         "set-tag": calls.writing(reader.tag),
         "create": calls.create_run(reader),
@@ -57,9 +58,8 @@ class _Calls:
 
         return serve
 
-    def log_batch(self, read: _Read) -> FastFunction:
+    def log_batch(self, read: _Read, acknowledged: Acknowledged) -> FastFunction:
         """As `writing`; the same points in the same words again cost a look at the run."""
-        acknowledged = Acknowledged()
 
         async def serve(body: bytes, caller: Caller | None) -> FastAnswer | None:
             name = name_of(body)
@@ -67,9 +67,11 @@ class _Calls:
             entry = _read(body, caller, read) if run_id is None else Entry(run_id=run_id)
             if entry is None:
                 return None
+            if not (entry.params or entry.tags):
+                entry = replace(entry, name=name)
             answered = await self._write(entry, body)
-            if answered is _DONE and not (entry.params or entry.tags):
-                acknowledged.add(name, entry.run_id)
+            if answered is _DONE:
+                acknowledged.add(entry.name, entry.run_id)
             return answered
 
         return serve

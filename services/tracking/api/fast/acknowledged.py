@@ -6,7 +6,7 @@ import hashlib
 from collections import OrderedDict
 from typing import Final
 
-_MOST: Final = 20_000
+MOST: Final = 20_000
 _WORTH_IT: Final = 4096
 
 
@@ -29,7 +29,7 @@ class Acknowledged:
         if name is None:
             return
         self._runs[name] = run_id
-        if len(self._runs) > _MOST:
+        if len(self._runs) > MOST:
             self._runs.popitem(last=False)
 
 
