@@ -13,10 +13,12 @@ from headrace.runtime.service import FastRoutes, Resources, Service
 from services.tracking import api, handlers
 from services.tracking.api import fast, server
 from services.tracking.api.call import Gate
+from services.tracking.api.traces.otlp import PATH, SpanExports
 from services.tracking.settings import Settings
 from services.tracking.store.compactor import Compactor
 from services.tracking.store.folder import Folder
 from services.tracking.store.sweeper import Sweeper
+from services.tracking.store.traces.intake import TraceIntake
 from services.tracking.store.writer import Writer
 
 
@@ -47,6 +49,8 @@ class Parts:
 
     gate: Gate
     writer: Writer
+    intake: TraceIntake
+    exports: SpanExports
     folder: Folder
     compactor: Compactor
     sweeper: Sweeper
@@ -75,6 +79,8 @@ def _wire(resources: Resources[Settings]) -> Parts:
         log=resources.log,
     )
     gate = Gate(settings.max_in_flight, most_bytes=settings.max_bytes_in_flight)
+    intake = TraceIntake(resources.pool, project=settings.project)
+    exports = SpanExports(resources, gate=gate, intake=intake)
     compactor = Compactor(pool=resources.pool, folded=folder.folded, log=resources.log)
     sweeper = Sweeper(
         pool=resources.pool,
@@ -84,15 +90,30 @@ def _wire(resources: Resources[Settings]) -> Parts:
         clock=resources.clock,
         log=resources.log,
     )
-    return Parts(gate=gate, writer=writer, folder=folder, compactor=compactor, sweeper=sweeper)
+    return Parts(
+        gate=gate,
+        writer=writer,
+        intake=intake,
+        exports=exports,
+        folder=folder,
+        compactor=compactor,
+        sweeper=sweeper,
+    )
 
 
 def _router(resources: Resources[Settings], parts: Parts) -> APIRouter:
-    return api.router(resources, gate=parts.gate, writer=parts.writer)
+    return api.router(
+        resources,
+        gate=parts.gate,
+        writer=parts.writer,
+        intake=parts.intake,
+        exports=parts.exports,
+    )
 
 
 def _fast_routes(resources: Resources[Settings], parts: Parts) -> FastRoutes:
-    return fast.routes(gate=parts.gate, writer=parts.writer, log=resources.log)
+    calls = fast.routes(gate=parts.gate, writer=parts.writer, log=resources.log)
+    return {**calls, PATH: parts.exports.serve_fast}
 
 
 def _subscriptions(resources: Resources[Settings]) -> list[Subscription]:
