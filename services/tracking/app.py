@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fastapi import APIRouter
 from starlette.exceptions import HTTPException
 
-from headrace.events import RunReported
+from headrace.events import ModelVersionCreated, RunReported
 from headrace.runtime.bus import Subscription
 from headrace.runtime.service import FastRoutes, Resources, Service
 from services.tracking import api, handlers
@@ -117,5 +117,10 @@ def _fast_routes(resources: Resources[Settings], parts: Parts) -> FastRoutes:
 
 
 def _subscriptions(resources: Resources[Settings]) -> list[Subscription]:
-    intake = handlers.on_runs_reported(project=resources.settings.project, clock=resources.clock)
-    return [Subscription(group="tracking.intake", batches={RunReported: intake})]
+    project = resources.settings.project
+    reported = handlers.on_runs_reported(project=project, clock=resources.clock)
+    registered = handlers.on_version_created(project=project)
+    return [
+        Subscription(group="tracking.intake", batches={RunReported: reported}),
+        Subscription(group="tracking.events", handlers={ModelVersionCreated: registered}),
+    ]
