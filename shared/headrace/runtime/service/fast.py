@@ -21,6 +21,9 @@ from headrace.runtime.bus import Caller
 MAX_BODY: Final = 1024 * 1024
 """Larger bodies are the application's; one is held in memory whole."""
 
+MAX_ARRIVING: Final = 64 * 1024 * 1024
+"""When bodies that are still to be completed hold more, they are the application's as well."""
+
 _JSON: Final = b"application/json"
 
 
@@ -85,6 +88,7 @@ class FastPath:
         self._app = app
         self._routes = routes
         self._stopping = stopping
+        self._arriving = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         route = None
@@ -93,7 +97,7 @@ class FastPath:
         if route is None:
             await self._app(scope, receive, send)
             return
-        messages, body = await _whole_body(receive)
+        messages, body = await self._whole_body(receive)
         if body is not None:
             request = FastRequest(body, dict(reversed(scope["headers"])))
             answer = await route(request)
@@ -102,26 +106,34 @@ class FastPath:
                 return
         await self._app(scope, _again(messages, receive), send)
 
+    async def _whole_body(self, receive: Receive) -> tuple[list[Message], bytes | None]:
+        """What was received, and the body if all of it is there and not too large."""
+        messages: list[Message] = []
+        size = 0
+        try:
+            while True:
+                message = await receive()
+                messages.append(message)
+                if message["type"] != "http.request":
+                    return messages, None
+                arrived = len(message.get("body", b""))
+                size += arrived
+                self._arriving += arrived
+                if size > MAX_BODY:
+                    return messages, None
+                if not message.get("more_body"):
+                    return messages, _joined(messages)
+                if self._arriving > MAX_ARRIVING:
+                    return messages, None
+        finally:
+            self._arriving -= size
 
-async def _whole_body(receive: Receive) -> tuple[list[Message], bytes | None]:
-    """What was received, and the body if all of it is there and not too large."""
-    messages: list[Message] = []
-    size = 0
-    while True:
-        message = await receive()
-        messages.append(message)
-        if message["type"] != "http.request":
-            return messages, None
-        size += len(message.get("body", b""))
-        if not message.get("more_body"):
-            break
-        if size > MAX_BODY:
-            return messages, None
-    if size > MAX_BODY:
-        return messages, None
+
+def _joined(messages: list[Message]) -> bytes:
     if len(messages) == 1:
-        return messages, messages[0].get("body", b"")
-    return messages, b"".join(message.get("body", b"") for message in messages)
+        body: bytes = messages[0].get("body", b"")
+        return body
+    return b"".join(message.get("body", b"") for message in messages)
 
 
 def _again(messages: list[Message], receive: Receive) -> Receive:
