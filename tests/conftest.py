@@ -8,6 +8,7 @@
 """
 
 import asyncio
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -23,6 +24,9 @@ from deploy.local.testing import (
     drop_database,
     shared_backends,
 )
+
+# Each process that a test starts would compile all its modules anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fastapi import APIRouter
 from starlette.exceptions import HTTPException
 
-from headrace.events import RunReported
+from headrace.events import ModelVersionCreated, RunReported
 from headrace.runtime.bus import Subscription
 from headrace.runtime.service import FastRoutes, Resources, Service
 from services.tracking import api, handlers
@@ -15,11 +15,13 @@ from services.tracking.api import fast, server
 from services.tracking.api.call import Gate
 from services.tracking.api.fast import acknowledged
 from services.tracking.api.fast.acknowledged import Acknowledged
+from services.tracking.api.traces.otlp import PATH, SpanExports
 from services.tracking.settings import Settings
 from services.tracking.store.compactor import Compactor
 from services.tracking.store.folder import Folder
 from services.tracking.store.log import latest_writes
 from services.tracking.store.sweeper import Sweeper
+from services.tracking.store.traces.intake import TraceIntake
 from services.tracking.store.writer import Writer
 
 
@@ -52,6 +54,8 @@ class Parts:
     gate: Gate
     acknowledged: Acknowledged
     writer: Writer
+    intake: TraceIntake
+    exports: SpanExports
     folder: Folder
     compactor: Compactor
     sweeper: Sweeper
@@ -80,6 +84,8 @@ def _wire(resources: Resources[Settings]) -> Parts:
         log=resources.log,
     )
     gate = Gate(settings.max_in_flight, most_bytes=settings.max_bytes_in_flight)
+    intake = TraceIntake(resources.pool, project=settings.project)
+    exports = SpanExports(resources, gate=gate, intake=intake)
     compactor = Compactor(pool=resources.pool, folded=folder.folded, log=resources.log)
     sweeper = Sweeper(
         pool=resources.pool,
@@ -93,6 +99,8 @@ def _wire(resources: Resources[Settings]) -> Parts:
         gate=gate,
         acknowledged=Acknowledged(),
         writer=writer,
+        intake=intake,
+        exports=exports,
         folder=folder,
         compactor=compactor,
         sweeper=sweeper,
@@ -100,16 +108,23 @@ def _wire(resources: Resources[Settings]) -> Parts:
 
 
 def _router(resources: Resources[Settings], parts: Parts) -> APIRouter:
-    return api.router(resources, gate=parts.gate, writer=parts.writer)
+    return api.router(
+        resources,
+        gate=parts.gate,
+        writer=parts.writer,
+        intake=parts.intake,
+        exports=parts.exports,
+    )
 
 
 def _fast_routes(resources: Resources[Settings], parts: Parts) -> FastRoutes:
-    return fast.routes(
+    calls = fast.routes(
         gate=parts.gate,
         writer=parts.writer,
         acknowledged=parts.acknowledged,
         log=resources.log,
     )
+    return {**calls, PATH: parts.exports.serve_fast}
 
 
 async def _remember(resources: Resources[Settings], parts: Parts) -> None:
@@ -120,5 +135,10 @@ async def _remember(resources: Resources[Settings], parts: Parts) -> None:
 
 
 def _subscriptions(resources: Resources[Settings]) -> list[Subscription]:
-    intake = handlers.on_runs_reported(project=resources.settings.project, clock=resources.clock)
-    return [Subscription(group="tracking.intake", batches={RunReported: intake})]
+    project = resources.settings.project
+    reported = handlers.on_runs_reported(project=project, clock=resources.clock)
+    registered = handlers.on_version_created(project=project)
+    return [
+        Subscription(group="tracking.intake", batches={RunReported: reported}),
+        Subscription(group="tracking.events", handlers={ModelVersionCreated: registered}),
+    ]

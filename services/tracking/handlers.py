@@ -1,4 +1,4 @@
-"""What tracking takes from Kafka: runs that producers report."""
+"""What tracking takes from Kafka: runs that producers report, versions of logged models."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from typing import Final
 import asyncpg
 
 from headrace.errors import Conflict, InvalidInput, Permanent
-from headrace.events import RunReported
+from headrace.events import ModelVersionCreated, RunReported
 from headrace.runtime.bus import Caller, Event, Tx
 from headrace.runtime.clock import Clock
+from services.tracking.domain.entities import Registration
 from services.tracking.domain.entries import Chain, Entry, NewRun
 from services.tracking.domain.intake import check_report, entry_of_report
 from services.tracking.domain.naming import name_for
-from services.tracking.store import experiments, runs, writes
+from services.tracking.store import experiments, registrations, runs, writes
 from services.tracking.store.log import append
 from services.tracking.store.starting import start_runs
 
@@ -54,6 +55,24 @@ def on_runs_reported(
             await intake.take(events)
         except asyncpg.DataError as error:
             raise InvalidInput(f"run {events[0].data.run_id}: {error}") from error
+
+    return handle
+
+
+def on_version_created(
+    *, project: str
+) -> Callable[[Event[ModelVersionCreated], Tx], Awaitable[None]]:
+    """The handler of new versions: the logged model that one was made from names it."""
+
+    async def handle(event: Event[ModelVersionCreated], tx: Tx) -> None:
+        version = event.data
+        if version.project == project and version.logged_model_id is not None:
+            await registrations.add_registration(
+                tx.connection,
+                project=project,
+                model_id=version.logged_model_id,
+                registration=Registration(name=version.model, version=version.version),
+            )
 
     return handle
 

@@ -95,6 +95,7 @@ class Version:
             version=self.version,
             source=self.source,
             run_id=self.run_id or None,
+            logged_model_id=self.logged_model_id or None,
             digest=self.digest,
             files=list(files),
             tags=dict(self.tags),

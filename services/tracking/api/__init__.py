@@ -27,6 +27,7 @@ from services.tracking.api import (
     traces,
 )
 from services.tracking.api.call import Gate, RouteTable, endpoint
+from services.tracking.api.traces.otlp import PATH, SpanExports
 from services.tracking.settings import Settings
 from services.tracking.store.traces.intake import TraceIntake
 from services.tracking.store.writer import Writer
@@ -35,11 +36,17 @@ BASES: Final = ("/api", "/ajax-api")
 _ANY: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 
-def router(resources: Resources[Settings], *, gate: Gate, writer: Writer) -> APIRouter:
+def router(
+    resources: Resources[Settings],
+    *,
+    gate: Gate,
+    writer: Writer,
+    intake: TraceIntake,
+    exports: SpanExports,
+) -> APIRouter:
     """All routes; what is called most comes first, since routes are tried in order."""
     routes = APIRouter()
-    intake = TraceIntake(resources.pool, project=resources.settings.project)
-    traces.add_otlp(routes, resources, gate, intake)
+    routes.add_route(PATH, exports.serve, methods=["POST"])
 
     def add(prefix: str, table: RouteTable) -> None:
         for method, path, function in table:

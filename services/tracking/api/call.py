@@ -13,7 +13,8 @@ from starlette.responses import Response
 
 from headrace.errors import InvalidInput, Transient
 from headrace.runtime.bus import Caller
-from headrace.runtime.service import Resources
+from headrace.runtime.service import FastAnswer, Resources
+from headrace.runtime.telemetry import Log
 from services.tracking.api.documents import Document
 from services.tracking.api.errors import answer, is_unforeseen
 from services.tracking.api.fields import Fields, of_body, of_query
@@ -119,6 +120,21 @@ async def guarded(
         if is_unforeseen(error):
             resources.log.exception("call_failed", method=request.method, path=request.url.path)
         return answer(error)
+
+
+async def guarded_fast(
+    work: Callable[[], Awaitable[FastAnswer]], gate: Gate, log: Log, *, size: int = 0
+) -> FastAnswer:
+    """As `guarded`, for a fast route."""
+    try:
+        with gate.inside(size):
+            return await work()
+    except Exception as error:
+        if is_unforeseen(error):
+            log.exception("call_failed", route="fast")
+        refused = answer(error)
+        headers = [header for header in refused.raw_headers if header[0] == b"retry-after"]
+        return FastAnswer(refused.status_code, bytes(refused.body), tuple(headers))
 
 
 def _chain(request: Request) -> Chain | None:

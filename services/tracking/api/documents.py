@@ -16,6 +16,7 @@ from services.tracking.domain.entities import (
     LoggedModel,
     Metric,
     ModelMetric,
+    Registration,
     Run,
     RunInfo,
 )
@@ -122,12 +123,17 @@ def model_document(model: LoggedModel) -> Document:
         "source_run_id": model.source_run_id,
         "status_message": model.status_message,
         **_some("tags", pairs_document(model.tags)),
+        **_some("registrations", [_registration_document(one) for one in model.registrations]),
     }
     data = {
         **_some("params", pairs_document(model.params)),
         **_some("metrics", [_model_metric_document(metric) for metric in model.metrics]),
     }
     return {"info": info, "data": data}
+
+
+def _registration_document(registration: Registration) -> Document:
+    return {"name": registration.name, "version": str(registration.version)}
 
 
 def points_document(parts: Iterable[bytes]) -> orjson.Fragment:

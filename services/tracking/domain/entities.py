@@ -145,6 +145,14 @@ class Run:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Registration:
+    """A version of a registered model."""
+
+    name: str
+    version: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class LoggedModel:
     """A model that was logged; its files lie under `artifact_location`."""
 
@@ -161,6 +169,7 @@ class LoggedModel:
     tags: Mapping[str, str] = field(default_factory=dict)
     params: Mapping[str, str] = field(default_factory=dict)
     metrics: Sequence[ModelMetric] = ()
+    registrations: Sequence[Registration] = ()
 
 
 def run_artifact_root(experiment_root: str, run_id: str) -> str:

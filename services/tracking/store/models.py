@@ -12,6 +12,7 @@ from services.tracking.domain.entities import LoggedModel, Metric, ModelMetric
 from services.tracking.domain.errors import inactive_experiment, no_model
 from services.tracking.domain.search import Clause, Condition, Order, touches_metrics
 from services.tracking.store.experiments import get_experiment
+from services.tracking.store.registrations import registrations_of
 from services.tracking.store.sql import Arguments, conditioned, direction, keyed, measured, select
 
 
@@ -257,6 +258,7 @@ async def _with_contents(
         ids,
     ):
         metrics[row["model_id"]].append(_metric_of(row))
+    registrations = await registrations_of(connection, ids)
     return [
         LoggedModel(
             model_id=row["model_id"],
@@ -272,6 +274,7 @@ async def _with_contents(
             tags=tags[row["model_id"]],
             params=params[row["model_id"]],
             metrics=metrics[row["model_id"]],
+            registrations=registrations[row["model_id"]],
         )
         for row in rows
     ]

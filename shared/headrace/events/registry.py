@@ -32,6 +32,9 @@ class ModelVersionCreated(EventData):
     version: int = Field(ge=1)
     source: str
     run_id: str | None = None
+    logged_model_id: str | None = Field(
+        default=None, description="MLflow's model_id of the logged model that it was made from"
+    )
     digest: Digest | None = Field(default=None, description="Of its files; None: unverified")
     files: list[FileRef] = Field(default_factory=list)
     tags: dict[str, str] = Field(default_factory=dict)

@@ -112,6 +112,7 @@ TOPICS: Final[tuple[Topic, ...]] = (
 
 GROUPS: Final[Mapping[str, tuple[Topic, ...]]] = {
     "tracking.intake": (TRACKING_INTAKE,),
+    "tracking.events": (REGISTRY_MODELS,),
     "registry.events": (
         TRACKING_RUNS,
         MONITORING_DATASETS,

@@ -106,7 +106,8 @@ async def test_two_retrainings_end_with_the_better_champion(site: Site) -> None:
     told = await _told_of_models(site.stack.backends.kafka)
     for run, version in ((first, 1), (second, 2)):
         about = [event for event in told if event.data.version == version]
-        assert {type(event.data) for event in about} > {ModelVersionCreated, PromotionRequested}
+        expected: set[type[object]] = {ModelVersionCreated, PromotionRequested}
+        assert {type(event.data) for event in about} > expected
         assert {event.correlation_id for event in about} == {run["correlation_id"]}
 
 

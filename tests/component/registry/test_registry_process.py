@@ -104,9 +104,10 @@ async def test_a_logged_model_is_registered_verified_promoted_and_loaded(
 ) -> None:
     tracking, registry = free_port(), free_port()
     tracking_url, registry_url = (f"http://127.0.0.1:{port}" for port in (tracking, registry))
-    await skip_history(
-        database=backend.database, kafka=backend.database.backends.kafka, service="registry"
-    )
+    for service in ("tracking", "registry"):
+        await skip_history(
+            database=backend.database, kafka=backend.database.backends.kafka, service=service
+        )
     async with (
         backend.running("tracking", tracking),
         backend.running("registry", registry, TRACKING_URL=tracking_url),
@@ -127,6 +128,17 @@ async def test_a_logged_model_is_registered_verified_promoted_and_loaded(
             lambda: _finished(http, run_id), seconds=30, what="RunFinished to reach the lineage"
         )
         await asyncio.to_thread(_load_champion, tracking_url, registry_url)
+        model_id = first["logged_model_id"]
+        await until(
+            lambda: _registered(tracking_url, model_id, versions=3),
+            what="the logged model to name its versions",
+        )
+        named = await asyncio.to_thread(_versions_tag, tracking_url, model_id)
+        assert {(one["name"], one["version"]) for one in named} == {
+            ("flights", "1"),
+            ("flights", "2"),
+            ("flights", "3"),
+        }
 
 
 async def test_labelled_data_become_versions_exactly_once_though_the_registry_is_killed(
@@ -253,6 +265,19 @@ def _load_champion(tracking_url: str, registry_url: str) -> None:
     mlflow.set_registry_uri(registry_url)
     loaded = mlflow.pyfunc.load_model("models:/flights@champion")
     assert loaded.predict(np.zeros((2, 2))).shape == (2,)
+
+
+async def _registered(tracking_url: str, model_id: str, *, versions: int) -> bool:
+    async with httpx.AsyncClient(base_url=tracking_url) as http:
+        info = (await http.get(f"{MLFLOW}/logged-models/{model_id}")).json()["model"]["info"]
+    expected = [{"name": "flights", "version": str(number + 1)} for number in range(versions)]
+    return bool(info.get("registrations") == expected)
+
+
+def _versions_tag(tracking_url: str, model_id: str) -> list[dict[str, str]]:
+    found = MlflowClient(tracking_url).get_logged_model(model_id)
+    versions: list[dict[str, str]] = json.loads(found.tags["mlflow.modelVersions"])
+    return versions
 
 
 async def _finished(http: httpx.AsyncClient, run_id: str) -> bool:

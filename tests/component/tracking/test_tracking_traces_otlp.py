@@ -90,6 +90,29 @@ def test_an_answer_to_protobuf_is_protobuf(http: httpx.Client, experiment: str) 
     assert ExportTraceServiceResponse.FromString(answer.content) == ExportTraceServiceResponse()
 
 
+@pytest.mark.parametrize("kind", ["Application/X-Protobuf", "application/x-protobuf; v=1"])
+def test_protobuf_may_be_spelled_otherwise(http: httpx.Client, experiment: str, kind: str) -> None:
+    sent = Sent()
+    answer = export(http, experiment, request(sent), kind=kind)
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "application/x-protobuf"
+    assert len(stored_spans(http, sent)) == 1
+
+
+def test_an_answer_names_the_chain_that_the_exporter_named(
+    http: httpx.Client, experiment: str
+) -> None:
+    answer = export(http, experiment, request(Sent()), x_correlation_id="mill-7")
+    assert answer.headers["x-correlation-id"] == "mill-7"
+
+
+def test_of_two_experiment_headers_the_first_counts(http: httpx.Client, experiment: str) -> None:
+    name = "x-mlflow-experiment-id"
+    headers = [("content-type", "application/x-protobuf"), (name, experiment), (name, "999999999")]
+    answer = http.post("/v1/traces", content=request(Sent()), headers=headers)
+    assert answer.status_code == 200
+
+
 @pytest.mark.parametrize("name", ["gzip", "deflate", "raw deflate", "two gzip members"])
 def test_compressed_spans_are_read(http: httpx.Client, experiment: str, name: str) -> None:
     sent = Sent()

@@ -13,11 +13,10 @@ from typing import Final
 import orjson
 
 from headrace.runtime.bus import Caller
-from headrace.runtime.service import FastAnswer, FastFunction, FastRoutes
+from headrace.runtime.service import FastAnswer, FastFunction, FastRequest, FastRoutes
 from headrace.runtime.telemetry import Log
-from services.tracking.api.call import Gate
+from services.tracking.api.call import Gate, guarded_fast
 from services.tracking.api.documents import info_document, pairs_document
-from services.tracking.api.errors import answer, is_unforeseen
 from services.tracking.api.fast.acknowledged import Acknowledged, name_of
 from services.tracking.api.fast.reading import Reader
 from services.tracking.domain.entities import RUN_NAME_TAG
@@ -52,24 +51,26 @@ class _Calls:
     def writing(self, read: _Read) -> FastFunction:
         """A call that adds to a run."""
 
-        async def serve(body: bytes, caller: Caller | None) -> FastAnswer | None:
-            entry = _read(body, caller, read)
-            return await self._write(entry, body) if entry is not None else None
+        async def serve(request: FastRequest) -> FastAnswer | None:
+            entry = _read(request, read)
+            return await self._write(entry, request.body) if entry is not None else None
 
         return serve
 
     def log_batch(self, read: _Read, acknowledged: Acknowledged) -> FastFunction:
         """As `writing`; the same points in the same words again cost a look at the run."""
 
-        async def serve(body: bytes, caller: Caller | None) -> FastAnswer | None:
-            name = name_of(body)
+        async def serve(request: FastRequest) -> FastAnswer | None:
+            if not request.is_json:
+                return None
+            name = name_of(request.body)
             run_id = acknowledged.run_of(name)
-            entry = _read(body, caller, read) if run_id is None else Entry(run_id=run_id)
+            entry = _read(request, read) if run_id is None else Entry(run_id=run_id)
             if entry is None:
                 return None
             if not (entry.params or entry.tags):
                 entry = replace(entry, name=name)
-            answered = await self._write(entry, body)
+            answered = await self._write(entry, request.body)
             if answered is _DONE:
                 acknowledged.add(entry.name, entry.run_id)
             return answered
@@ -79,9 +80,9 @@ class _Calls:
     def create_run(self, reader: Reader) -> FastFunction:
         """Make a run."""
 
-        async def serve(body: bytes, caller: Caller | None) -> FastAnswer | None:
-            document = _object(body)
-            new = reader.new_run(document, _chain(caller)) if document is not None else None
+        async def serve(request: FastRequest) -> FastAnswer | None:
+            document = _object(request)
+            new = reader.new_run(document, _chain(request.caller)) if document is not None else None
             if new is None:
                 return None
 
@@ -91,7 +92,7 @@ class _Calls:
                 run = {"info": info_document(info), "data": {"tags": tags}}
                 return FastAnswer(200, orjson.dumps({"run": {**run, "inputs": {}, "outputs": {}}}))
 
-            return await self._guarded(start, len(body))
+            return await self._guarded(start, len(request.body))
 
         return serve
 
@@ -103,25 +104,19 @@ class _Calls:
         return await self._guarded(write, len(body))
 
     async def _guarded(self, work: Callable[[], Awaitable[FastAnswer]], size: int) -> FastAnswer:
-        try:
-            with self._gate.inside(size):
-                return await work()
-        except Exception as error:
-            if is_unforeseen(error):
-                self._log.exception("call_failed", route="fast")
-            refused = answer(error)
-            headers = [header for header in refused.raw_headers if header[0] == b"retry-after"]
-            return FastAnswer(refused.status_code, bytes(refused.body), tuple(headers))
+        return await guarded_fast(work, self._gate, self._log, size=size)
 
 
-def _read(body: bytes, caller: Caller | None, read: _Read) -> Entry | None:
-    document = _object(body)
-    return read(document, _chain(caller)) if document is not None else None
+def _read(request: FastRequest, read: _Read) -> Entry | None:
+    document = _object(request)
+    return read(document, _chain(request.caller)) if document is not None else None
 
 
-def _object(body: bytes) -> Mapping[str, object] | None:
+def _object(request: FastRequest) -> Mapping[str, object] | None:
+    if not request.is_json:
+        return None
     try:
-        document = orjson.loads(body)
+        document = orjson.loads(request.body)
     except orjson.JSONDecodeError:
         return None
     return document if isinstance(document, dict) else None

@@ -1,8 +1,8 @@
 """Routes for what is called thousands of times a second: one lookup, then the function.
 
-A fast route answers a POST whose small JSON document it understands at a glance; for anything
-else it returns None and the request goes on to the application, which knows every spelling and
-every error. So each fast route stands before an ordinary route of the same path.
+A fast route answers a POST whose small body it understands at a glance; for anything else it
+returns None and the request goes on to the application, which knows every spelling and every
+error. So each fast route stands before an ordinary route of the same path.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -20,20 +21,61 @@ from headrace.runtime.bus import Caller
 MAX_BODY: Final = 1024 * 1024
 """Larger bodies are the application's; one is held in memory whole."""
 
+MAX_ARRIVING: Final = 64 * 1024 * 1024
+"""When bodies that are still to be completed hold more, they are the application's as well."""
+
 _JSON: Final = b"application/json"
+
+
+@dataclass(frozen=True)
+class FastRequest:
+    """A whole body; `headers` by their names in lower case, the first of each."""
+
+    body: bytes
+    headers: Mapping[bytes, bytes]
+
+    def header(self, name: bytes) -> str | None:
+        """A header's value."""
+        value = self.headers.get(name)
+        return value.decode("latin-1") if value is not None else None
+
+    @property
+    def media_type(self) -> bytes:
+        """The content type without its parameters, as the client spells it."""
+        return self.headers.get(b"content-type", b"").partition(b";")[0]
+
+    @property
+    def is_json(self) -> bool:
+        """Whether the body is said to be JSON."""
+        return self.media_type == _JSON
+
+    @cached_property
+    def caller(self) -> Caller | None:
+        """Who asks, if the request says it: most say nothing."""
+        if b"x-correlation-id" not in self.headers and b"traceparent" not in self.headers:
+            return None
+        names = (b"x-correlation-id", b"x-causation-id", b"traceparent")
+        return Caller.of(
+            {
+                name.decode(): self.headers[name].decode("latin-1")
+                for name in names
+                if name in self.headers
+            }
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class FastAnswer:
-    """A JSON answer; `headers` beside those that every answer has."""
+    """An answer; `headers` beside those that every answer has."""
 
     status: int
     body: bytes
     headers: tuple[tuple[bytes, bytes], ...] = ()
+    media_type: bytes = _JSON
 
 
-FastFunction = Callable[[bytes, Caller | None], Awaitable[FastAnswer | None]]
-"""From body and caller (None if the request names none) to the answer."""
+FastFunction = Callable[[FastRequest], Awaitable[FastAnswer | None]]
+"""From the request to its answer, or to None: then the application answers."""
 
 FastRoutes = Mapping[str, FastFunction]
 """Functions by path."""
@@ -46,6 +88,7 @@ class FastPath:
         self._app = app
         self._routes = routes
         self._stopping = stopping
+        self._arriving = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         route = None
@@ -54,38 +97,43 @@ class FastPath:
         if route is None:
             await self._app(scope, receive, send)
             return
-        headers = dict(scope["headers"])
-        if headers.get(b"content-type", b"").partition(b";")[0] != _JSON:
-            await self._app(scope, receive, send)
-            return
-        messages, body = await _whole_body(receive)
-        caller = _caller(headers)
-        answer = await route(body, caller) if body is not None else None
-        if answer is None:
-            await self._app(scope, _again(messages, receive), send)
-            return
-        await _send(send, answer, caller)
+        messages, body = await self._whole_body(receive)
+        if body is not None:
+            request = FastRequest(body, dict(reversed(scope["headers"])))
+            answer = await route(request)
+            if answer is not None:
+                await _send(send, answer, request.caller)
+                return
+        await self._app(scope, _again(messages, receive), send)
+
+    async def _whole_body(self, receive: Receive) -> tuple[list[Message], bytes | None]:
+        """What was received, and the body if all of it is there and not too large."""
+        messages: list[Message] = []
+        size = 0
+        try:
+            while True:
+                message = await receive()
+                messages.append(message)
+                if message["type"] != "http.request":
+                    return messages, None
+                arrived = len(message.get("body", b""))
+                size += arrived
+                self._arriving += arrived
+                if size > MAX_BODY:
+                    return messages, None
+                if not message.get("more_body"):
+                    return messages, _joined(messages)
+                if self._arriving > MAX_ARRIVING:
+                    return messages, None
+        finally:
+            self._arriving -= size
 
 
-async def _whole_body(receive: Receive) -> tuple[list[Message], bytes | None]:
-    """What was received, and the body if all of it is there and not too large."""
-    messages: list[Message] = []
-    size = 0
-    while True:
-        message = await receive()
-        messages.append(message)
-        if message["type"] != "http.request":
-            return messages, None
-        size += len(message.get("body", b""))
-        if not message.get("more_body"):
-            break
-        if size > MAX_BODY:
-            return messages, None
-    if size > MAX_BODY:
-        return messages, None
+def _joined(messages: list[Message]) -> bytes:
     if len(messages) == 1:
-        return messages, messages[0].get("body", b"")
-    return messages, b"".join(message.get("body", b"") for message in messages)
+        body: bytes = messages[0].get("body", b"")
+        return body
+    return b"".join(message.get("body", b"") for message in messages)
 
 
 def _again(messages: list[Message], receive: Receive) -> Receive:
@@ -100,20 +148,6 @@ def _again(messages: list[Message], receive: Receive) -> Receive:
     return next_message
 
 
-def _caller(headers: Mapping[bytes, bytes]) -> Caller | None:
-    """Who asks, if the request says it: most say nothing."""
-    if b"x-correlation-id" not in headers and b"traceparent" not in headers:
-        return None
-    names = ("x-correlation-id", "x-causation-id", "traceparent")
-    return Caller.of(
-        {
-            name: headers[name.encode()].decode("latin-1")
-            for name in names
-            if name.encode() in headers
-        }
-    )
-
-
 async def _send(send: Send, answer: FastAnswer, caller: Caller | None) -> None:
     correlation = caller.correlation_id if caller is not None else new_id()
     await send(
@@ -121,7 +155,7 @@ async def _send(send: Send, answer: FastAnswer, caller: Caller | None) -> None:
             "type": "http.response.start",
             "status": answer.status,
             "headers": [
-                (b"content-type", _JSON),
+                (b"content-type", answer.media_type),
                 (b"content-length", str(len(answer.body)).encode()),
                 (b"x-correlation-id", correlation.encode()),
                 *answer.headers,
