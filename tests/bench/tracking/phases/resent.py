@@ -27,13 +27,14 @@ def resent(rig: Rig) -> None:
     rig.ours.process.stop()
     rig.ours.process.start(seconds=60)
     after = _measure(rig, "resent, restarted", runs, "ten-keys", servers=(rig.ours,))
-    for what, measured in (
-        ("resent batch against a fresh one", again),
-        ("the same, points in another order", shuffled),
-        ("the same, after a restart", after),
+    for what, measured, goal in (
+        ("resent batch against a fresh one", again, _GOAL),
+        ("the same, after a restart", after, _GOAL),
+        # No client does this; it is compared point by point.
+        ("the same, points in another order", shuffled, None),
     ):
         costs = {name: one.cpu_ms / fresh[name].cpu_ms for name, one in measured.items()}
-        rig.row(what, "x CPU", costs["ours"], costs.get("mlflow"), goal=_GOAL)
+        rig.row(what, "x CPU", costs["ours"], costs.get("mlflow"), goal=goal)
 
 
 def _measure(
