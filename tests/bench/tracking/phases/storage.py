@@ -32,7 +32,7 @@ where n.nspname = $1 and c.relkind in ('r', 'm', 'p') and c.relname <> all ('{ou
 
 
 def storage(rig: Rig) -> None:
-    """What the whole schema grows by, after compaction and VACUUM, for each point."""
+    """What the whole schema grows by, after compaction and VACUUM FULL, for each point."""
     for kind, (what, points, keys, ours, peer) in _LOADS.items():
         sizes = {}
         for server in rig.servers:
@@ -61,7 +61,7 @@ async def _settled_size(server: Server) -> int:
         deadline = time.monotonic() + _MOST_SECONDS
         size, since = -1, time.monotonic()
         while time.monotonic() < min(deadline, since + _QUIET_SECONDS):
-            await connection.execute("vacuum")
+            await connection.execute("vacuum full")
             now = int(await connection.fetchval(_SIZE, server.schema))
             if now != size:
                 size, since = now, time.monotonic()
