@@ -159,8 +159,8 @@ class _Folding:
             metrics=touched,
         )
         if written:
-            event = run_logged(self._project, self._homes[run_id], written)
-            self._tx.emit(event, caller=_caller(entries[0].chain))
+            for event in run_logged(self._project, self._homes[run_id], written):
+                self._tx.emit(event, caller=_caller(entries[0].chain))
 
     async def _fresh_points(self, run_id: str, entries: Sequence[_Logged]) -> Columns:
         """Points of these entries that were not stored before; few ones are kept for a chunk."""
