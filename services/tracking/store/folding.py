@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Collection, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, groupby
 from typing import Final
@@ -39,13 +39,28 @@ class _Logged:
     chain: _ChainRow
 
 
-async def runs_to_fold(tx: Tx, *, limit: int) -> list[str]:
-    """Runs with the oldest entries of the log."""
-    rows = await tx.connection.fetch(
-        "select distinct run_id from (select run_id from run_log order by log_id limit $1) as old",
+async def runs_to_fold(
+    connection: Connection, *, project: str, without: Collection[str], limit: int
+) -> dict[str, bool]:
+    """Runs with the oldest entries of the log, and of each whether it is there to be folded.
+
+    It is not if it was purged while somebody wrote to it, or belongs to another project.
+    """
+    rows = await connection.fetch(
+        """
+        with old as (
+            select distinct run_id from (
+                select run_id from run_log where run_id <> all($2) order by log_id limit $3
+            ) as oldest
+        )
+        select old.run_id, run.run_id is not null as is_there
+        from old left join run on run.run_id = old.run_id and run.project = $1
+        """,
+        project,
+        list(without),
         limit,
     )
-    return [row["run_id"] for row in rows]
+    return {row["run_id"]: row["is_there"] for row in rows}
 
 
 async def unfolded(

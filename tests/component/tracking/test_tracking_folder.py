@@ -1,0 +1,51 @@
+"""The folder goes on with all other runs, whatever one of them holds."""
+
+from __future__ import annotations
+
+from uuid import uuid4
+
+import asyncpg
+import httpx
+import pytest
+
+from deploy.local.testing import TestDatabase
+from services.tracking.store.folding import MAX_ROWS
+from tests.component.tracking.process import TrackingProcess
+from tests.harness.bus import until
+
+API = "/api/2.0/mlflow"
+
+
+def new_run(http: httpx.Client) -> str:
+    made = http.post(f"{API}/experiments/create", json={"name": f"folder {uuid4()}"}).json()
+    run = http.post(f"{API}/runs/create", json={**made, "start_time": 1})
+    return str(run.json()["run"]["info"]["run_id"])
+
+
+@pytest.mark.parametrize("is_there", [True, False], ids=["undecodable", "gone"])
+async def test_a_run_that_cannot_be_folded_keeps_no_other_from_it(
+    own_tracking: TrackingProcess, database: TestDatabase, is_there: bool
+) -> None:
+    connection = await asyncpg.connect(database.url("tracking"))
+    with httpx.Client(base_url=own_tracking.url, timeout=20) as http:
+        stuck = new_run(http) if is_there else uuid4().hex
+        await connection.execute(
+            "insert into tracking.run_log (run_id, digest, points, keys, codec, body)"
+            " select $1, decode(md5(number::text), 'hex'), 1, 'loss', 1, 'not compressed'"
+            " from generate_series(1, $2) as number",
+            stuck,
+            MAX_ROWS + 1,
+        )
+        run_id = new_run(http)
+        point = {"run_id": run_id, "key": "loss", "value": 1.0, "timestamp": 1, "step": 1}
+        assert http.post(f"{API}/runs/log-metric", json=point).status_code == 200
+
+        async def is_folded() -> bool:
+            return bool(
+                await connection.fetchval(
+                    "select exists (select from tracking.metric_summary where run_id = $1)", run_id
+                )
+            )
+
+        await until(is_folded, seconds=20)
+    await connection.close()
