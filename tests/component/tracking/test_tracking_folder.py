@@ -22,6 +22,11 @@ def new_run(http: httpx.Client) -> str:
     return str(run.json()["run"]["info"]["run_id"])
 
 
+def log_point(http: httpx.Client, run_id: str) -> None:
+    point = {"run_id": run_id, "key": "loss", "value": 1.0, "timestamp": 1, "step": 1}
+    assert http.post(f"{API}/runs/log-metric", json=point).status_code == 200
+
+
 @pytest.mark.parametrize("is_there", [True, False], ids=["undecodable", "gone"])
 async def test_a_run_that_cannot_be_folded_keeps_no_other_from_it(
     own_tracking: TrackingProcess, database: TestDatabase, is_there: bool
@@ -37,8 +42,7 @@ async def test_a_run_that_cannot_be_folded_keeps_no_other_from_it(
             MAX_ROWS + 1,
         )
         run_id = new_run(http)
-        point = {"run_id": run_id, "key": "loss", "value": 1.0, "timestamp": 1, "step": 1}
-        assert http.post(f"{API}/runs/log-metric", json=point).status_code == 200
+        log_point(http, run_id)
 
         async def is_folded() -> bool:
             return bool(
