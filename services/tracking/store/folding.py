@@ -16,7 +16,14 @@ from services.tracking.domain.batches import Written
 from services.tracking.domain.chunks import encode
 from services.tracking.domain.entities import RunInfo
 from services.tracking.domain.facts import run_logged
-from services.tracking.domain.points import Columns, Point, columns_of_all, united, without
+from services.tracking.domain.points import (
+    INT64_MAX,
+    Columns,
+    Point,
+    columns_of_all,
+    united,
+    without,
+)
 from services.tracking.domain.summaries import Summaries, joined, no_summaries, summaries_of
 from services.tracking.store import metrics
 from services.tracking.store.contents import info_of
@@ -77,8 +84,11 @@ async def unfolded(
 
 
 async def fold_all(tx: Tx, run_ids: Sequence[str], *, project: str) -> None:
-    """Fold everything that was logged to some runs."""
-    while await fold(tx, run_ids, project=project):
+    """Fold everything that was logged to some runs; what is written meanwhile may stay."""
+    last: int | None = await tx.connection.fetchval(
+        "select max(log_id) from run_log where run_id = any($1)", list(run_ids)
+    )
+    while last is not None and await fold(tx, run_ids, project=project, last=last):
         pass
 
 
@@ -87,10 +97,11 @@ async def fold(
     run_ids: Sequence[str],
     *,
     project: str,
+    last: int = INT64_MAX,
     recent: MutableMapping[int, Columns | Point] | None = None,
     news: list[News] | None = None,
 ) -> int:
-    """Fold what the log has of these runs; returns the number of entries.
+    """Fold what the log has of these runs, up to its entry `last`; returns the number of entries.
 
     The runs are locked until the transaction ends: nobody else folds them, and their events come
     in the order of their commits. `recent` are points by their place in the log which this process
@@ -103,9 +114,11 @@ async def fold(
         list(run_ids),
     )
     homes = {row["run_id"]: info_of(row) for row in rows}
-    logged, log_ids = await _take(
-        tx, list(homes), {} if recent is None else recent, [] if news is None else news
+    rows = _first(await _rows(tx, list(homes), last=last))
+    logged = await _read_entries(
+        tx, rows, {} if recent is None else recent, [] if news is None else news
     )
+    log_ids = [row["log_id"] for row in rows]
     if not log_ids:
         return 0
     await _Folding(tx=tx, project=project, homes=homes, logged=logged).apply()
@@ -225,18 +238,24 @@ class _Folding:
         return not bool(after.all())
 
 
-async def _take(
-    tx: Tx, run_ids: Sequence[str], recent: MutableMapping[int, Columns | Point], news: list[News]
-) -> tuple[dict[str, list[_Logged]], list[int]]:
-    """Entries of locked runs, the oldest first, and where they stand in the log."""
-    rows = _first(
-        await tx.connection.fetch(
-            "select log_id, run_id, chunk_id, points, told from run_log where run_id = any($1)"
-            " order by log_id limit $2",
-            list(run_ids),
-            MAX_ROWS,
-        )
+async def _rows(tx: Tx, run_ids: Sequence[str], *, last: int) -> list[asyncpg.Record]:
+    """Rows of locked runs, the oldest first, without their points."""
+    return await tx.connection.fetch(
+        "select log_id, run_id, chunk_id, points, told from run_log"
+        " where run_id = any($1) and log_id <= $2 order by log_id limit $3",
+        list(run_ids),
+        last,
+        MAX_ROWS,
     )
+
+
+async def _read_entries(
+    tx: Tx,
+    rows: Sequence[asyncpg.Record],
+    recent: MutableMapping[int, Columns | Point],
+    news: list[News],
+) -> dict[str, list[_Logged]]:
+    """What the rows hold, by run."""
     known = {row["log_id"]: recent.pop(row["log_id"], None) for row in rows if row["points"]}
     unknown = [log_id for log_id, points in known.items() if points is None]
     read = await _read(tx, unknown) if unknown else {}
@@ -250,7 +269,7 @@ async def _take(
             news.append(
                 News(run_id=row["run_id"], columns=untold, params=entry.params, tags=entry.tags)
             )
-    return logged, [row["log_id"] for row in rows]
+    return logged
 
 
 def _first(rows: Sequence[asyncpg.Record]) -> list[asyncpg.Record]:

@@ -9,7 +9,12 @@ import httpx
 import pytest
 
 from deploy.local.testing import TestDatabase
+from headrace.runtime import db
+from headrace.runtime.bus import Caller, Tx
+from services.tracking.domain.entries import NewRun, entry_of_point
+from services.tracking.store import folding, writes
 from services.tracking.store.folding import MAX_ROWS
+from services.tracking.store.log import append
 from tests.component.tracking.process import TrackingProcess
 from tests.harness.bus import until
 
@@ -53,3 +58,22 @@ async def test_a_run_that_cannot_be_folded_keeps_no_other_from_it(
 
         await until(is_folded, seconds=20)
     await connection.close()
+
+
+async def test_a_fold_has_an_end_though_others_go_on_writing(database: TestDatabase) -> None:
+    pool = await db.open_pool(database.url("tracking"), schema="tracking", size=1)
+    packages = (db.BUS_MIGRATIONS, "services.tracking.migrations")
+    await db.migrate(pool, schema="tracking", packages=packages)
+    run_id = uuid4().hex
+    async with pool.acquire() as connection:
+        tx = Tx(connection=connection, caller=Caller.none())
+        new = NewRun(run_id=run_id, experiment=0, name="n", start_time=1)
+        await writes.start_run(tx, new, project="default")
+        for step in range(2):
+            entry = entry_of_point(run_id, ("loss", 1.0, step, step))
+            (last,) = (await append(connection, [entry], project="default")).points
+        async with connection.transaction():
+            await folding.fold(tx, [run_id], project="default", last=last - 1)
+        assert await connection.fetchval("select points from metric_summary") == 1
+        assert await connection.fetchval("select log_id from run_log") == last
+    await pool.close()
