@@ -83,12 +83,24 @@ async def unfolded(
     return [row["run_id"] for row in rows]
 
 
-async def fold_all(tx: Tx, run_ids: Sequence[str], *, project: str) -> None:
-    """Fold everything that was logged to some runs; what is written meanwhile may stay."""
+async def fold_all(
+    tx: Tx,
+    run_ids: Sequence[str],
+    *,
+    project: str,
+    recent: MutableMapping[int, Columns | Point] | None = None,
+    news: list[News] | None = None,
+) -> None:
+    """Fold everything that was logged to some runs; what is written meanwhile may stay.
+
+    `recent` and `news` are as in `fold`.
+    """
     last: int | None = await tx.connection.fetchval(
         "select max(log_id) from run_log where run_id = any($1)", list(run_ids)
     )
-    while last is not None and await fold(tx, run_ids, project=project, last=last):
+    if last is None:
+        return
+    while await fold(tx, run_ids, project=project, last=last, recent=recent, news=news):
         pass
 
 
