@@ -20,7 +20,7 @@ PAUSE_SECONDS: Final = 0.2
 _LOOK_SECONDS: Final = 5.0
 _WAIT_SECONDS: Final = 1.0
 _LEFT_SECONDS: Final = 10.0
-_AWAY: Final = (
+AWAY: Final = (
     OSError,
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,
@@ -104,7 +104,7 @@ class Folder:
         """All runs in one transaction; if that fails each in its own, so that none waits."""
         try:
             return await self._fold_together(run_ids)
-        except _AWAY:
+        except AWAY:
             raise
         except Exception:
             if len(run_ids) == 1:
