@@ -8,7 +8,7 @@ every error. So each fast route stands before an ordinary route of the same path
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,6 +20,8 @@ from headrace.runtime.bus import Caller
 MAX_BODY: Final = 1024 * 1024
 """Larger bodies are the application's; one is held in memory whole."""
 
+_MOST_HELD: Final = 64 * 1024 * 1024
+"""Bytes of all bodies that are being received or answered; above it the application decides."""
 _JSON: Final = b"application/json"
 
 
@@ -46,6 +48,7 @@ class FastPath:
         self._app = app
         self._routes = routes
         self._stopping = stopping
+        self._held = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         route = None
@@ -58,34 +61,40 @@ class FastPath:
         if headers.get(b"content-type", b"").partition(b";")[0] != _JSON:
             await self._app(scope, receive, send)
             return
-        messages, body = await _whole_body(receive)
+        messages: list[Message] = []
         caller = _caller(headers)
-        answer = await route(body, caller) if body is not None else None
+        try:
+            body = await self._whole_body(receive, messages)
+            answer = await route(body, caller) if body is not None else None
+        finally:
+            self._held -= _size_of(messages)
         if answer is None:
             await self._app(scope, _again(messages, receive), send)
             return
         await _send(send, answer, caller)
 
+    async def _whole_body(self, receive: Receive, messages: list[Message]) -> bytes | None:
+        """The body if all of it comes and is not too large; `messages` gets what is received."""
+        size = 0
+        while True:
+            message = await receive()
+            messages.append(message)
+            if message["type"] != "http.request":
+                return None
+            came = len(message.get("body", b""))
+            size += came
+            self._held += came
+            if size > MAX_BODY or self._held > _MOST_HELD:
+                return None
+            if not message.get("more_body"):
+                break
+        if len(messages) == 1:
+            return bytes(messages[0].get("body", b""))
+        return b"".join(message.get("body", b"") for message in messages)
 
-async def _whole_body(receive: Receive) -> tuple[list[Message], bytes | None]:
-    """What was received, and the body if all of it is there and not too large."""
-    messages: list[Message] = []
-    size = 0
-    while True:
-        message = await receive()
-        messages.append(message)
-        if message["type"] != "http.request":
-            return messages, None
-        size += len(message.get("body", b""))
-        if not message.get("more_body"):
-            break
-        if size > MAX_BODY:
-            return messages, None
-    if size > MAX_BODY:
-        return messages, None
-    if len(messages) == 1:
-        return messages, messages[0].get("body", b"")
-    return messages, b"".join(message.get("body", b"") for message in messages)
+
+def _size_of(messages: Iterable[Message]) -> int:
+    return sum(len(message.get("body", b"")) for message in messages)
 
 
 def _again(messages: list[Message], receive: Receive) -> Receive:
