@@ -19,6 +19,7 @@ from services.registry.domain import addresses
 
 _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?", re.IGNORECASE)
 _SCHEMES: Final = ("https", "http")
+_MAX_LABEL: Final = 63
 _MAX_URL: Final = 2000
 _MAX_TEXT: Final = 5000
 
@@ -138,6 +139,12 @@ def check_url(url: str, *, allowed: addresses.Networks) -> str:
     if len(url) > _MAX_URL or not url.isascii() or not url.isprintable() or " " in url:
         raise InvalidInput(
             f"Webhook URL must be at most {_MAX_URL} printable ASCII characters without spaces.",
+            field="url",
+        )
+    if not all(0 < len(label) <= _MAX_LABEL for label in host.removesuffix(".").split(".")):
+        raise InvalidInput(
+            f"Invalid webhook URL {url!r}: each part of its host name must have 1 to "
+            f"{_MAX_LABEL} characters.",
             field="url",
         )
     reason = addresses.literal_trouble(host, allowed)

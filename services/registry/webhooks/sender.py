@@ -26,7 +26,9 @@ _TROUBLE: Final = (
     httpcore.ProtocolError,
     httpcore.TimeoutException,
     httpcore.UnsupportedProtocol,
+    ValueError,
 )
+"""The last is raised for names that no resolver takes: with an empty label, or one too long."""
 
 
 class Sender:

@@ -68,15 +68,34 @@ class Gate:
         """While a call with so many bytes is in hand. Raises Transient if that is too much."""
         if self._inside >= self._most:
             raise Transient(f"more than {self._most} calls are in hand")
-        if self._bytes + size > self._most_bytes and self._bytes:
-            raise Transient(f"bodies in hand have more than {self._most_bytes} bytes")
         self._inside += 1
-        self._bytes += size
         try:
-            yield
+            with self.holding() as take:
+                take(size)
+                yield
         finally:
             self._inside -= 1
-            self._bytes -= size
+
+    @contextmanager
+    def holding(self) -> Iterator[Callable[[int], None]]:
+        """A function for the bytes of a body whose size nobody said, as they come.
+
+        They are given back after. It raises Transient if that is too much.
+        """
+        mine = 0
+
+        def take(size: int) -> None:
+            nonlocal mine
+            others = self._bytes - mine
+            if size and others and self._bytes + size > self._most_bytes:
+                raise Transient(f"bodies in hand have more than {self._most_bytes} bytes")
+            self._bytes += size
+            mine += size
+
+        try:
+            yield take
+        finally:
+            self._bytes -= mine
 
 
 def endpoint(
@@ -85,21 +104,25 @@ def endpoint(
     """The route that answers with a JSON object, or with MLflow's error JSON."""
 
     async def serve(request: Request) -> Response:
+        declared = _declared_size(request)
+
         async def work() -> Response:
-            call = Call(
-                fields=await _fields(request),
-                path=request.path_params,
-                caller=Caller.of(request.headers),
-                chain=_chain(request),
-                resources=resources,
-                writer=writer,
-            )
-            document = await function(call)
+            with gate.holding() as take:
+                fields = await _fields(request, take if declared is None else _taken)
+                call = Call(
+                    fields=fields,
+                    path=request.path_params,
+                    caller=Caller.of(request.headers),
+                    chain=_chain(request),
+                    resources=resources,
+                    writer=writer,
+                )
+                document = await function(call)
             if isinstance(document, Response):
                 return document
             return Response(orjson.dumps(document, option=_OPTIONS), media_type="application/json")
 
-        return await guarded(work, resources, gate, request, size=_declared_size(request))
+        return await guarded(work, resources, gate, request, size=declared or 0)
 
     return serve
 
@@ -143,16 +166,21 @@ def _chain(request: Request) -> Chain | None:
     return chain_of(Caller.of(request.headers)) if named else None
 
 
-def _declared_size(request: Request) -> int:
-    """What the client says that it sends, as far as it would be held in memory."""
+def _declared_size(request: Request) -> int | None:
+    """What the client says that it sends, as far as it would be held in memory; None if nothing."""
     declared = request.headers.get("content-length", "")
-    return min(int(declared), MAX_BODY) if declared.isdecimal() else 0
+    return min(int(declared), MAX_BODY) if declared.isdecimal() else None
 
 
-async def _fields(request: Request) -> Fields:
+def _taken(size: int) -> None:
+    """Bytes that are counted already."""
+    _ = size
+
+
+async def _fields(request: Request, take: Callable[[int], None]) -> Fields:
     if request.method == "GET":
         return of_query(request.query_params)
-    body = await _body(request)
+    body = await _body(request, take)
     content_type = request.headers.get("content-type")
     if request.method == "POST" and (content_type or "").split(";")[0] != "application/json":
         reason = (
@@ -164,12 +192,13 @@ async def _fields(request: Request) -> Fields:
     return of_body(body)
 
 
-async def _body(request: Request) -> bytes:
+async def _body(request: Request, take: Callable[[int], None]) -> bytes:
     chunks: list[bytes] = []
     size = 0
     async for chunk in request.stream():
         size += len(chunk)
         if size > MAX_BODY:
             raise InvalidInput(f"The request body is larger than {MAX_BODY} bytes.", field="body")
+        take(len(chunk))
         chunks.append(chunk)
     return b"".join(chunks)

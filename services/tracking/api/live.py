@@ -68,6 +68,7 @@ def tail(resources: Resources[Settings], gate: Gate, writer: Writer) -> Endpoint
         run_id = cast("str", request.path_params["run_id"])
 
         async def work() -> Response:
+            writer.hub.check_room()
             await _run(resources, run_id)
             return StreamingResponse(
                 _events(resources, writer, run_id),

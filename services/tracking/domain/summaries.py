@@ -307,7 +307,7 @@ def _rank(at: At) -> tuple[int, int, float, bool]:
 
 def _by_step(columns: Columns, starts: NDArray[np.intp]) -> NDArray[np.intp]:
     """Places in order of key, step, timestamp, value; most often as they stand already."""
-    back = np.flatnonzero(np.diff(columns.steps) < 0) + 1
+    back = np.flatnonzero(columns.steps[1:] < columns.steps[:-1]) + 1
     if np.isin(back, starts, assume_unique=True).all():
         return np.arange(len(columns))
     nans = np.isnan(columns.values)

@@ -20,7 +20,9 @@ PAUSE_SECONDS: Final = 0.2
 _LITTLE: Final = 32
 """With so few entries folded at once nothing waits that is worth another look before a pause."""
 _LOOK_SECONDS: Final = 5.0
-_AWAY: Final = (
+_WAIT_SECONDS: Final = 1.0
+_LEFT_SECONDS: Final = 10.0
+AWAY: Final = (
     OSError,
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,
@@ -28,8 +30,7 @@ _AWAY: Final = (
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
 )
-"""No run is to blame."""
-_WAIT_SECONDS: Final = 1.0
+"""No run's fault."""
 
 
 class Folder:
@@ -48,6 +49,7 @@ class Folder:
         self._project = project
         self._writer = writer
         self._log = log
+        self._left: dict[str, float] = {}
 
     async def run(self) -> None:
         """Fold whenever something was appended, and what other processes left now and then."""
@@ -71,23 +73,45 @@ class Folder:
         """Fold the oldest entries; returns how many."""
         self._writer.appended.clear()
         count = 0
-        while True:
-            async with self._bus.transaction(Caller.none()) as tx:
-                run_ids = await folding.runs_to_fold(tx, limit=folding.MAX_ROWS)
-            folded = await self._fold(run_ids) if run_ids else 0
+        while run_ids := await self._next_runs():
+            folded = await self._fold(run_ids)
             count += folded
             if folded < _LITTLE:
                 return count
+        return count
+
+    async def _next_runs(self) -> list[str]:
+        """Runs with the oldest entries, but for those that are left alone for a while."""
+        now = asyncio.get_running_loop().time()
+        self._left = {run_id: until for run_id, until in self._left.items() if until > now}
+        while True:
+            async with self._bus.transaction(Caller.none()) as tx:
+                found = await folding.runs_to_fold(
+                    tx.connection,
+                    project=self._project,
+                    without=self._left,
+                    limit=folding.MAX_ROWS,
+                )
+            self._leave([run_id for run_id, is_there in found.items() if not is_there])
+            run_ids = [run_id for run_id, is_there in found.items() if is_there]
+            if run_ids or not found:
+                return run_ids
+
+    def _leave(self, run_ids: Sequence[str]) -> None:
+        """Leave runs alone for a while: however much they have in the log, others come next."""
+        until = asyncio.get_running_loop().time() + _LEFT_SECONDS
+        self._left |= dict.fromkeys(run_ids, until)
 
     async def _fold(self, run_ids: Sequence[str]) -> int:
         """All runs in one transaction; if that fails each in its own, so that none waits."""
         try:
             return await self._fold_together(run_ids)
-        except _AWAY:
+        except AWAY:
             raise
         except Exception:
             if len(run_ids) == 1:
                 self._log.exception("run_not_folded", run_id=run_ids[0])
+                self._leave(run_ids)
                 return 0
         return sum([await self._fold([run_id]) for run_id in run_ids])
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Collection, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, groupby
 from typing import Final
@@ -16,7 +16,14 @@ from services.tracking.domain.batches import Written
 from services.tracking.domain.chunks import encode
 from services.tracking.domain.entities import RunInfo
 from services.tracking.domain.facts import run_logged
-from services.tracking.domain.points import Columns, Point, columns_of_all, united, without
+from services.tracking.domain.points import (
+    INT64_MAX,
+    Columns,
+    Point,
+    columns_of_all,
+    united,
+    without,
+)
 from services.tracking.domain.summaries import Summaries, joined, no_summaries, summaries_of
 from services.tracking.store import metrics
 from services.tracking.store.contents import info_of
@@ -39,13 +46,28 @@ class _Logged:
     chain: _ChainRow
 
 
-async def runs_to_fold(tx: Tx, *, limit: int) -> list[str]:
-    """Runs with the oldest entries of the log."""
-    rows = await tx.connection.fetch(
-        "select distinct run_id from (select run_id from run_log order by log_id limit $1) as old",
+async def runs_to_fold(
+    connection: Connection, *, project: str, without: Collection[str], limit: int
+) -> dict[str, bool]:
+    """Runs with the oldest entries of the log, and of each whether it is there to be folded.
+
+    It is not if it was purged while somebody wrote to it, or belongs to another project.
+    """
+    rows = await connection.fetch(
+        """
+        with old as (
+            select distinct run_id from (
+                select run_id from run_log where run_id <> all($2) order by log_id limit $3
+            ) as oldest
+        )
+        select old.run_id, run.run_id is not null as is_there
+        from old left join run on run.run_id = old.run_id and run.project = $1
+        """,
+        project,
+        list(without),
         limit,
     )
-    return [row["run_id"] for row in rows]
+    return {row["run_id"]: row["is_there"] for row in rows}
 
 
 async def unfolded(
@@ -61,9 +83,24 @@ async def unfolded(
     return [row["run_id"] for row in rows]
 
 
-async def fold_all(tx: Tx, run_ids: Sequence[str], *, project: str) -> None:
-    """Fold everything that was logged to some runs."""
-    while await fold(tx, run_ids, project=project):
+async def fold_all(
+    tx: Tx,
+    run_ids: Sequence[str],
+    *,
+    project: str,
+    recent: MutableMapping[int, Columns | Point] | None = None,
+    news: list[News] | None = None,
+) -> None:
+    """Fold everything that was logged to some runs; what is written meanwhile may stay.
+
+    `recent` and `news` are as in `fold`.
+    """
+    last: int | None = await tx.connection.fetchval(
+        "select max(log_id) from run_log where run_id = any($1)", list(run_ids)
+    )
+    if last is None:
+        return
+    while await fold(tx, run_ids, project=project, last=last, recent=recent, news=news):
         pass
 
 
@@ -72,10 +109,11 @@ async def fold(
     run_ids: Sequence[str],
     *,
     project: str,
+    last: int = INT64_MAX,
     recent: MutableMapping[int, Columns | Point] | None = None,
     news: list[News] | None = None,
 ) -> int:
-    """Fold what the log has of these runs; returns the number of entries.
+    """Fold what the log has of these runs, up to its entry `last`; returns the number of entries.
 
     The runs are locked until the transaction ends: nobody else folds them, and their events come
     in the order of their commits. `recent` are points by their place in the log which this process
@@ -88,9 +126,11 @@ async def fold(
         list(run_ids),
     )
     homes = {row["run_id"]: info_of(row) for row in rows}
-    logged, log_ids = await _take(
-        tx, list(homes), {} if recent is None else recent, [] if news is None else news
+    rows = _first(await _rows(tx, list(homes), last=last))
+    logged = await _read_entries(
+        tx, rows, {} if recent is None else recent, [] if news is None else news
     )
+    log_ids = [row["log_id"] for row in rows]
     if not log_ids:
         return 0
     await _Folding(tx=tx, project=project, homes=homes, logged=logged).apply()
@@ -159,8 +199,8 @@ class _Folding:
             metrics=touched,
         )
         if written:
-            event = run_logged(self._project, self._homes[run_id], written)
-            self._tx.emit(event, caller=_caller(entries[0].chain))
+            for event in run_logged(self._project, self._homes[run_id], written):
+                self._tx.emit(event, caller=_caller(entries[0].chain))
 
     async def _fresh_points(self, run_id: str, entries: Sequence[_Logged]) -> Columns:
         """Points of these entries that were not stored before; few ones are kept for a chunk."""
@@ -210,18 +250,24 @@ class _Folding:
         return not bool(after.all())
 
 
-async def _take(
-    tx: Tx, run_ids: Sequence[str], recent: MutableMapping[int, Columns | Point], news: list[News]
-) -> tuple[dict[str, list[_Logged]], list[int]]:
-    """Entries of locked runs, the oldest first, and where they stand in the log."""
-    rows = _first(
-        await tx.connection.fetch(
-            "select log_id, run_id, chunk_id, points, told from run_log where run_id = any($1)"
-            " order by log_id limit $2",
-            list(run_ids),
-            MAX_ROWS,
-        )
+async def _rows(tx: Tx, run_ids: Sequence[str], *, last: int) -> list[asyncpg.Record]:
+    """Rows of locked runs, the oldest first, without their points."""
+    return await tx.connection.fetch(
+        "select log_id, run_id, chunk_id, points, told from run_log"
+        " where run_id = any($1) and log_id <= $2 order by log_id limit $3",
+        list(run_ids),
+        last,
+        MAX_ROWS,
     )
+
+
+async def _read_entries(
+    tx: Tx,
+    rows: Sequence[asyncpg.Record],
+    recent: MutableMapping[int, Columns | Point],
+    news: list[News],
+) -> dict[str, list[_Logged]]:
+    """What the rows hold, by run."""
     known = {row["log_id"]: recent.pop(row["log_id"], None) for row in rows if row["points"]}
     unknown = [log_id for log_id, points in known.items() if points is None]
     read = await _read(tx, unknown) if unknown else {}
@@ -235,7 +281,7 @@ async def _take(
             news.append(
                 News(run_id=row["run_id"], columns=untold, params=entry.params, tags=entry.tags)
             )
-    return logged, [row["log_id"] for row in rows]
+    return logged
 
 
 def _first(rows: Sequence[asyncpg.Record]) -> list[asyncpg.Record]:

@@ -21,7 +21,7 @@ _OF_A_RUN: Final = (
     "run_model",
     "trace_run",
 )
-_LAST_WRITE: Final = "13 hours"
+_LAST_WRITE: Final = "8 days"
 """Longer than any signed URL for writing is valid."""
 
 

@@ -9,7 +9,7 @@ from typing import Final
 import asyncpg
 from botocore.exceptions import BotoCoreError, ClientError
 
-from headrace.errors import NotFound, Transient
+from headrace.errors import HeadraceError, NotFound
 from headrace.runtime.blobs import Blobs
 from headrace.runtime.clock import Clock
 from headrace.runtime.db import DATABASE_TROUBLE, Connection
@@ -23,7 +23,7 @@ _LOOK_SECONDS: Final = 5.0
 _UPLOADS_SECONDS: Final = 3600.0
 _STALE: Final = timedelta(days=1)
 _MOST_RUNS: Final = 100
-_TROUBLE: Final = (*DATABASE_TROUBLE, BotoCoreError, ClientError, Transient)
+_TROUBLE: Final = (*DATABASE_TROUBLE, BotoCoreError, ClientError, HeadraceError)
 
 
 class Sweeper:

@@ -95,3 +95,40 @@ async def test_a_refused_write_tells_nothing(http: httpx.Client, kafka: str) -> 
         told = await ear.until_finished(run_id)
     params = [one.data.params for one in told if isinstance(one.data, RunLogged)]
     assert [value for pairs in params for value in pairs.items()] == [("lr", "1")]
+
+
+async def test_what_no_record_could_carry_is_told_by_several(
+    http: httpx.Client, kafka: str
+) -> None:
+    async with listening(kafka) as ear:
+        run_id = new_run(http)
+        body: dict[str, object] = {
+            "run_id": run_id,
+            "params": [{"key": f"p{place}", "value": "\x01" * 6000} for place in range(100)],
+            "tags": [{"key": f"t{place}", "value": "\x01" * 8000} for place in range(100)],
+        }
+        assert ask(http, "runs/log-batch", body) == 200
+        finish(http, run_id)
+        told = await ear.until_finished(run_id)
+    logged = [one.data for one in told if isinstance(one.data, RunLogged)]
+    params = sorted(key for one in logged for key in one.params)
+    assert params == sorted(f"p{place}" for place in range(100))
+    tags = sorted(key for one in logged for key in one.tags if key != "mlflow.runName")
+    assert tags == sorted(f"t{place}" for place in range(100))
+
+
+async def test_a_run_of_very_many_metrics_ends(http: httpx.Client, kafka: str) -> None:
+    async with listening(kafka) as ear:
+        run_id = new_run(http)
+        for batch in range(20):
+            metrics = [
+                {"key": f"{batch:02}{place:03}{'k' * 240}", "value": 1, "timestamp": 1, "step": 0}
+                for place in range(1000)
+            ]
+            assert ask(http, "runs/log-batch", {"run_id": run_id, "metrics": metrics}) == 200
+        finish(http, run_id)
+        told = await ear.until_finished(run_id)
+    logged = [one.data for one in told if isinstance(one.data, RunLogged)]
+    assert sum(len(one.metrics) for one in logged) == 20_000
+    assert isinstance(told[-1].data, RunFinished)
+    assert len(told[-1].data.metrics) > 5_000

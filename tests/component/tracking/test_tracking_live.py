@@ -63,6 +63,20 @@ def test_a_watcher_sees_the_run_then_each_point_then_its_end(
         assert next_of(frames, "finished")["status"] == "FINISHED"
 
 
+def test_a_watcher_sees_also_what_a_search_brings_into_summaries(
+    client: MlflowClient, http: httpx.Client, experiment: str
+) -> None:
+    run_id = client.create_run(experiment).info.run_id
+    with watching(http, run_id) as frames:
+        assert next(frames)[0] == "run"
+        for number in range(10):
+            client.set_tag(run_id, f"tag{number}", "set")
+            client.search_runs([experiment], filter_string="metrics.loss > 0")
+        client.set_terminated(run_id)
+        told = [str(data["tags"]) for kind, data in frames if kind == "logged"]
+    assert all(f"tag{number}" in "".join(told) for number in range(10))
+
+
 async def test_a_watcher_sees_what_comes_by_kafka(
     client: MlflowClient, http: httpx.Client, kafka: str
 ) -> None:

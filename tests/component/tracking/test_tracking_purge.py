@@ -10,7 +10,10 @@ from uuid import uuid4
 import asyncpg
 import httpx
 
+from deploy.local.testing import TestDatabase
+from headrace.runtime import db
 from headrace.runtime.blobs import Blobs
+from services.tracking.store import purging
 from tests.component.tracking.process import TrackingProcess
 
 MLFLOW = "/api/2.0/mlflow"
@@ -151,12 +154,34 @@ def test_files_that_come_after_the_purge_go_too(own_tracking: TrackingProcess) -
         http.put(f"{PROXY}/0/{run_id}/artifacts/late", content=b"x")
     sql(
         own_tracking,
-        "update tracking.artifact_garbage set purged_at = now() - interval '14 hours'"
+        "update tracking.artifact_garbage set purged_at = now() - interval '9 days'"
         " where run_id = $1",
         run_id,
     )
     until(lambda: not files(own_tracking, run_id))
     until(lambda: not sql(own_tracking, "select run_id from tracking.artifact_garbage"))
+
+
+async def test_a_purged_run_is_looked_at_again_when_no_signed_url_is_valid_any_more(
+    database: TestDatabase,
+) -> None:
+    pool = await db.open_pool(database.url("tracking"), schema="tracking", size=1)
+    packages = (db.BUS_MIGRATIONS, "services.tracking.migrations")
+    await db.migrate(pool, schema="tracking", packages=packages)
+    async with pool.acquire() as connection:
+        for run_id, age in (("young", "7 days"), ("old", "9 days")):
+            await connection.execute(
+                "insert into artifact_garbage (run_id, project, purged_at, emptied_at)"
+                " values ($1, 'default', now() - $2::text::interval, now())",
+                run_id,
+                age,
+            )
+        found = await purging.next_garbage(connection, project="default")
+        assert found is not None
+        assert found.run_id == "old"
+        await purging.forget(connection, found, back=False)
+        assert await purging.next_garbage(connection, project="default") is None
+    await pool.close()
 
 
 def test_files_in_a_place_that_others_share_are_kept(

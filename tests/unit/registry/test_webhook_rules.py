@@ -15,6 +15,7 @@ from headrace.errors import InvalidInput
 from services.registry.domain.addresses import literal_trouble, trouble
 from services.registry.domain.deliveries import Answer, headers_of, rest_after
 from services.registry.domain.webhooks import check_url, event_of
+from services.registry.webhooks.sender import Sender
 
 INSIDE = (ip_network("127.0.0.0/8"), ip_network("10.0.0.0/8"), ip_network("::1/128"))
 
@@ -85,6 +86,18 @@ def test_a_name_is_judged_only_when_it_is_called() -> None:
 def test_what_is_no_url_is_refused(url: str) -> None:
     with pytest.raises(InvalidInput):
         check_url(url, allowed=())
+
+
+@pytest.mark.parametrize("host", [f"{'a' * 64}.com", "a..b", ".com"])
+async def test_a_name_that_no_resolver_takes_is_refused_and_is_no_defect_of_the_sender(
+    host: str,
+) -> None:
+    with pytest.raises(InvalidInput):
+        check_url(f"https://{host}/", allowed=())
+    sender = Sender(allowed=(), seconds=5)
+    answer = await sender.post(f"https://{host}/", headers={}, body="{}")
+    await sender.close()
+    assert answer.error is not None
 
 
 def test_rests_double_up_to_five_minutes() -> None:

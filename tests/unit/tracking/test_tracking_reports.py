@@ -86,7 +86,7 @@ def test_what_was_logged_is_told_as_it_was_kept() -> None:
     written = Written(
         params={"a": "1"}, metrics=summaries_of(columns_of(Points.of([("loss", 2.0, 7, 3)])))
     )
-    event = run_logged("default", run(), written)
+    (event,) = run_logged("default", run(), written)
     (loss,) = event.metrics
     assert (loss.last, loss.step, loss.timestamp, loss.count) == (2.0, 3, 7, 1)
     assert event.params == {"a": "1"}
