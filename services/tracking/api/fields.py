@@ -11,7 +11,7 @@ from starlette.datastructures import QueryParams
 from headrace.errors import InvalidInput
 from services.tracking.api.bodies import check_text, decode
 from services.tracking.domain.names import invalid_value
-from services.tracking.domain.points import integer_of, missing, number_of
+from services.tracking.domain.values import integer_of, missing, number_of
 
 _CAPITAL: Final = re.compile(r"(?<!^)([A-Z])")
 _DIGITS: Final = re.compile(r"[0-9]{1,9}\Z")

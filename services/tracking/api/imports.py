@@ -35,7 +35,7 @@ from services.tracking.domain.names import (
     param_of,
     tag_of,
 )
-from services.tracking.domain.points import integer_of, missing
+from services.tracking.domain.values import integer_of, missing
 from services.tracking.store import imports as store
 
 _STAGES: Final = ("active", "deleted")

@@ -23,7 +23,8 @@ from services.tracking.domain.names import (
     param_of,
     tag_of,
 )
-from services.tracking.domain.points import Points, missing, packed, read_point
+from services.tracking.domain.points import Points, packed, read_point
+from services.tracking.domain.values import missing
 from services.tracking.store import inputs, runs, writes
 
 

@@ -12,9 +12,10 @@ from headrace.errors import InvalidInput
 from services.tracking.api.call import Call, RouteTable
 from services.tracking.api.documents import Document, points_document, points_json
 from services.tracking.domain.errors import no_run
-from services.tracking.domain.points import Columns, missing
+from services.tracking.domain.points import Columns
 from services.tracking.domain.sampling import sample
 from services.tracking.domain.search import next_token, offset_of
+from services.tracking.domain.values import missing
 from services.tracking.store import runs, series
 
 MAX_PAGE: Final = 1_000_000

@@ -20,7 +20,6 @@ from services.tracking.domain.names import (
     tag_of,
 )
 from services.tracking.domain.naming import name_for
-from services.tracking.domain.points import missing
 from services.tracking.domain.search import (
     MODELS,
     next_token,
@@ -28,6 +27,7 @@ from services.tracking.domain.search import (
     parse_filter,
     parse_model_order,
 )
+from services.tracking.domain.values import missing
 from services.tracking.store import models as store
 
 DEFAULT_RESULTS: Final = 100

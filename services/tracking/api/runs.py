@@ -22,7 +22,6 @@ from services.tracking.domain.entities import (
 from services.tracking.domain.entries import NewRun
 from services.tracking.domain.names import MAX_TAG_VALUE, experiment_number, tag_of
 from services.tracking.domain.naming import name_for
-from services.tracking.domain.points import integer_of
 from services.tracking.domain.search import (
     RUNS,
     parse_filter,
@@ -31,6 +30,7 @@ from services.tracking.domain.search import (
     token_of,
     touches_metrics,
 )
+from services.tracking.domain.values import integer_of
 from services.tracking.store import folding, runs, search, writes
 from services.tracking.store.contents import load_runs
 from services.tracking.store.live import News

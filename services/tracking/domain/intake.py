@@ -18,7 +18,8 @@ from services.tracking.domain.names import (
     param_of,
     tag_of,
 )
-from services.tracking.domain.points import INT64_MAX, Columns, integer_of, places_of
+from services.tracking.domain.points import Columns, places_of
+from services.tracking.domain.values import INT64_MAX, integer_of
 
 
 def check_report(report: RunReported, *, project: str) -> None:

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.tracking.domain.entities import LatestMetrics
-from services.tracking.domain.points import INT64_MAX, Columns
+from services.tracking.domain.points import Columns
+from services.tracking.domain.values import INT64_MAX
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]

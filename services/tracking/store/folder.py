@@ -11,7 +11,7 @@ import asyncpg
 from headrace.runtime.bus import Bus, Caller
 from headrace.runtime.db import DATABASE_TROUBLE
 from headrace.runtime.telemetry import Log
-from services.tracking.store import folding
+from services.tracking.store import folding, unfolded
 from services.tracking.store.live import News
 from services.tracking.store.writer import Writer
 
@@ -90,7 +90,7 @@ class Folder:
                     tx.connection,
                     project=self._project,
                     without=self._left,
-                    limit=folding.MAX_ROWS,
+                    limit=unfolded.MAX_ROWS,
                 )
             self._leave([run_id for run_id, is_there in found.items() if not is_there])
             run_ids = [run_id for run_id, is_there in found.items() if is_there]

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass
-from itertools import accumulate, groupby
-from typing import Final
+from itertools import groupby
 
-import asyncpg
 import numpy as np
 
 from headrace.runtime.bus import Caller, Tx
@@ -16,34 +13,13 @@ from services.tracking.domain.batches import Written
 from services.tracking.domain.chunks import encode
 from services.tracking.domain.entities import RunInfo
 from services.tracking.domain.facts import run_logged
-from services.tracking.domain.points import (
-    INT64_MAX,
-    Columns,
-    Point,
-    columns_of_all,
-    united,
-    without,
-)
+from services.tracking.domain.points import Columns, Point, columns_of_all, united, without
 from services.tracking.domain.summaries import Summaries, joined, no_summaries, summaries_of
+from services.tracking.domain.values import INT64_MAX
 from services.tracking.store import metrics
 from services.tracking.store.contents import info_of
 from services.tracking.store.live import News
-from services.tracking.store.log import columns_of_row
-
-MAX_ROWS: Final = 2000
-MAX_POINTS: Final = 65_536
-_ChainRow = tuple[str, str | None, str | None] | None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Logged:
-    """A row of the log."""
-
-    chunk_id: int | None
-    points: Columns | Point | None
-    params: Mapping[str, str]
-    tags: Mapping[str, str]
-    chain: _ChainRow
+from services.tracking.store.unfolded import ChainRow, Logged, first_of, read_entries, rows_of
 
 
 async def runs_to_fold(
@@ -126,8 +102,8 @@ async def fold(
         list(run_ids),
     )
     homes = {row["run_id"]: info_of(row) for row in rows}
-    rows = _first(await _rows(tx, list(homes), last=last))
-    logged = await _read_entries(
+    rows = first_of(await rows_of(tx, list(homes), last=last))
+    logged = await read_entries(
         tx, rows, {} if recent is None else recent, [] if news is None else news
     )
     log_ids = [row["log_id"] for row in rows]
@@ -147,7 +123,7 @@ class _Folding:
         tx: Tx,
         project: str,
         homes: Mapping[str, RunInfo],
-        logged: Mapping[str, Sequence[_Logged]],
+        logged: Mapping[str, Sequence[Logged]],
     ) -> None:
         self._tx = tx
         self._project = project
@@ -187,7 +163,7 @@ class _Folding:
             for run_id, entries in self._logged.items()
         }
 
-    async def _fold_group(self, run_id: str, entries: Sequence[_Logged]) -> None:
+    async def _fold_group(self, run_id: str, entries: Sequence[Logged]) -> None:
         fresh = await self._fresh_points(run_id, entries)
         touched = summaries_of(fresh).onto(self._states.get(run_id, no_summaries()))
         if len(touched):
@@ -202,7 +178,7 @@ class _Folding:
             for event in run_logged(self._project, self._homes[run_id], written):
                 self._tx.emit(event, caller=_caller(entries[0].chain))
 
-    async def _fresh_points(self, run_id: str, entries: Sequence[_Logged]) -> Columns:
+    async def _fresh_points(self, run_id: str, entries: Sequence[Logged]) -> Columns:
         """Points of these entries that were not stored before; few ones are kept for a chunk."""
         columns = columns_of_all([entry.points for entry in entries if entry.points is not None])
         if not len(columns):
@@ -250,81 +226,11 @@ class _Folding:
         return not bool(after.all())
 
 
-async def _rows(tx: Tx, run_ids: Sequence[str], *, last: int) -> list[asyncpg.Record]:
-    """Rows of locked runs, the oldest first, without their points."""
-    return await tx.connection.fetch(
-        "select log_id, run_id, chunk_id, points, told from run_log"
-        " where run_id = any($1) and log_id <= $2 order by log_id limit $3",
-        list(run_ids),
-        last,
-        MAX_ROWS,
-    )
-
-
-async def _read_entries(
-    tx: Tx,
-    rows: Sequence[asyncpg.Record],
-    recent: MutableMapping[int, Columns | Point],
-    news: list[News],
-) -> dict[str, list[_Logged]]:
-    """What the rows hold, by run."""
-    known = {row["log_id"]: recent.pop(row["log_id"], None) for row in rows if row["points"]}
-    unknown = [log_id for log_id, points in known.items() if points is None]
-    read = await _read(tx, unknown) if unknown else {}
-    known |= read
-    logged: dict[str, list[_Logged]] = {}
-    for row in rows:
-        entry = _logged(row, known.get(row["log_id"]))
-        logged.setdefault(row["run_id"], []).append(entry)
-        untold = read.get(row["log_id"])
-        if untold is not None or entry.params or entry.tags:
-            news.append(
-                News(run_id=row["run_id"], columns=untold, params=entry.params, tags=entry.tags)
-            )
-    return logged
-
-
-def _first(rows: Sequence[asyncpg.Record]) -> list[asyncpg.Record]:
-    """As many of the rows as one transaction takes: sorting more points would stall the loop."""
-    points = accumulate(row["points"] or 0 for row in rows)
-    return [
-        row
-        for place, (row, sum_) in enumerate(zip(rows, points, strict=True))
-        if sum_ <= MAX_POINTS or not place
-    ]
-
-
-async def _read(tx: Tx, log_ids: Sequence[int]) -> dict[int, Columns]:
-    rows = await tx.connection.fetch(
-        """
-        select log_id, coalesce(run_log.keys, array_to_string(chunk.keys, chr(10))) as keys,
-            coalesce(run_log.codec, chunk.codec) as codec,
-            coalesce(run_log.body, chunk.body) as body
-        from run_log left join metric_chunk as chunk using (chunk_id)
-        where log_id = any($1)
-        """,
-        list(log_ids),
-    )
-    return {row["log_id"]: columns_of_row(row) for row in rows}
-
-
-def _logged(row: asyncpg.Record, points: Columns | Point | None) -> _Logged:
-    told = row["told"] or {}
-    chain = told.get("chain")
-    return _Logged(
-        chunk_id=row["chunk_id"],
-        points=points,
-        params=told.get("params", {}),
-        tags=told.get("tags", {}),
-        chain=(chain[0], chain[1], chain[2]) if chain else None,
-    )
-
-
 def _keys(points: Columns | Point) -> tuple[str, ...]:
     return points.keys if isinstance(points, Columns) else (points[0],)
 
 
-def _caller(chain: _ChainRow) -> Caller:
+def _caller(chain: ChainRow) -> Caller:
     """Whose event it is: of the write's chain, or the beginning of one."""
     if chain is None:
         return Caller.none()

@@ -13,8 +13,8 @@ from headrace.runtime import db
 from headrace.runtime.bus import Caller, Tx
 from services.tracking.domain.entries import NewRun, entry_of_point
 from services.tracking.store import folding, writes
-from services.tracking.store.folding import MAX_ROWS
 from services.tracking.store.log import append
+from services.tracking.store.unfolded import MAX_ROWS
 from tests.component.tracking.process import TrackingProcess
 from tests.harness.bus import until
 

@@ -8,16 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.tracking.domain.chunks import decode, encode
-from services.tracking.domain.points import (
-    INT64_MAX,
-    Columns,
-    Points,
-    columns_of,
-    merge_columns,
-    without,
-)
+from services.tracking.domain.points import Columns, Points, columns_of, merge_columns, without
 from services.tracking.domain.sampling import sample
 from services.tracking.domain.summaries import At, Summaries, Summary, no_summaries, summaries_of
+from services.tracking.domain.values import INT64_MAX
 
 WHOLE = st.integers(-50, 50).map(float)
 VALUES = st.one_of(WHOLE, st.sampled_from([math.nan, math.inf, -math.inf, -0.0]))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from services.tracking.domain.points import INT64_MAX, Points, columns_of
+from services.tracking.domain.points import Points, columns_of
 from services.tracking.domain.resolution import by_step
 from services.tracking.domain.summaries import summaries_of
+from services.tracking.domain.values import INT64_MAX
 
 FAR_BACK = columns_of(Points.of([("loss", 1.0, 1, INT64_MAX), ("loss", 2.0, 2, -INT64_MAX)]))
 

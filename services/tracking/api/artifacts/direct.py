@@ -14,8 +14,8 @@ from services.tracking.api.documents import Document
 from services.tracking.api.fields import Fields
 from services.tracking.domain.errors import NotOffered
 from services.tracking.domain.paths import ROOT, file_path, key_of, uploaded_path
-from services.tracking.domain.points import missing
 from services.tracking.domain.uploads import MAX_PARTS, check_part_number, check_upload_id
+from services.tracking.domain.values import missing
 from services.tracking.settings import Settings
 
 _UPLOAD_SECONDS: Final = 12 * 3600

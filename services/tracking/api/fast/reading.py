@@ -21,7 +21,8 @@ from services.tracking.domain.names import (
     tag_of,
 )
 from services.tracking.domain.naming import name_for
-from services.tracking.domain.points import INT64_MAX, Columns, places_of
+from services.tracking.domain.points import Columns, places_of
+from services.tracking.domain.values import INT64_MAX
 
 _METRIC: Final = frozenset({"run_id", "run_uuid", "key", "value", "timestamp", "step"})
 _BATCH: Final = frozenset({"run_id", "metrics", "params", "tags"})

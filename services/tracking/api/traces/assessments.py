@@ -18,8 +18,8 @@ from services.tracking.api.traces.reading import (
     value_of,
 )
 from services.tracking.domain.names import check_length
-from services.tracking.domain.points import missing
 from services.tracking.domain.traces.entities import Assessment, AssessmentKind
+from services.tracking.domain.values import missing
 from services.tracking.store.traces import assessments as store
 
 

@@ -16,8 +16,8 @@ from services.tracking.api.documents import Document
 from services.tracking.api.traces.documents import info_document, trace_document
 from services.tracking.api.traces.reading import checked_tags, new_trace_of
 from services.tracking.domain.names import experiment_number
-from services.tracking.domain.points import missing
 from services.tracking.domain.traces.entities import LOCATION_TAG, SIZE_METADATA, SPANS_TAG, Trace
+from services.tracking.domain.values import missing
 from services.tracking.store.traces import changes, deletes, links, reads
 from services.tracking.store.traces.intake import TraceIntake
 

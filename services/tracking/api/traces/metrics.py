@@ -10,7 +10,6 @@ from services.tracking.api.call import Call, RouteTable
 from services.tracking.api.documents import Document, number
 from services.tracking.api.fields import Fields
 from services.tracking.domain.names import experiment_number
-from services.tracking.domain.points import missing
 from services.tracking.domain.search import next_token, offset_of
 from services.tracking.domain.traces.metrics import (
     AGGREGATIONS,
@@ -21,6 +20,7 @@ from services.tracking.domain.traces.metrics import (
     parse_metric_filters,
 )
 from services.tracking.domain.traces.search import spans_asked
+from services.tracking.domain.values import missing
 from services.tracking.store.traces.metrics import DataPoint, query_metrics
 
 MAX_RESULTS: Final = 1000

@@ -12,7 +12,6 @@ from headrace.errors import InvalidInput
 from headrace.runtime.ids import new_id
 from services.tracking.api.fields import Fields, wrong_type
 from services.tracking.domain.names import check_length, experiment_number
-from services.tracking.domain.points import missing
 from services.tracking.domain.traces.entities import (
     KINDS,
     LOCATION_TAG,
@@ -24,6 +23,7 @@ from services.tracking.domain.traces.entities import (
     NewTrace,
 )
 from services.tracking.domain.traces.times import duration_milliseconds, milliseconds_of
+from services.tracking.domain.values import missing
 
 MAX_KEY: Final = 250
 MAX_TRACE_ID: Final = 250

@@ -10,7 +10,6 @@ from services.tracking.api.documents import Document, number
 from services.tracking.api.traces.documents import info_document
 from services.tracking.api.traces.reading import experiments_of
 from services.tracking.domain.names import experiment_number
-from services.tracking.domain.points import missing
 from services.tracking.domain.search import next_token, offset_of
 from services.tracking.domain.traces.correlation import normalized_pmi
 from services.tracking.domain.traces.search import (
@@ -20,6 +19,7 @@ from services.tracking.domain.traces.search import (
     parse_order,
     spans_asked,
 )
+from services.tracking.domain.values import missing
 from services.tracking.store.traces.search import Asked, count_traces, search_traces
 
 DEFAULT_RESULTS: Final = 100
