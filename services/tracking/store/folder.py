@@ -17,8 +17,6 @@ from services.tracking.store.writer import Writer
 
 PAUSE_SECONDS: Final = 0.2
 """What is logged within it is told by one event a run, and changes each summary once."""
-_LITTLE: Final = 32
-"""With so few entries folded at once nothing waits that is worth another look before a pause."""
 _LOOK_SECONDS: Final = 5.0
 _WAIT_SECONDS: Final = 1.0
 _LEFT_SECONDS: Final = 10.0
@@ -70,17 +68,19 @@ class Folder:
             pass
 
     async def _turn(self) -> int:
-        """Fold the oldest entries; returns how many."""
+        """Fold what the log has now, and no more, so that others gather; returns how many."""
         self._writer.appended.clear()
+        async with self._bus.transaction(Caller.none()) as tx:
+            last = await folding.last_entry(tx.connection)
         count = 0
-        while run_ids := await self._next_runs():
-            folded = await self._fold(run_ids)
+        while run_ids := await self._next_runs(last):
+            folded = await self._fold(run_ids, last)
+            if not folded:
+                break
             count += folded
-            if folded < _LITTLE:
-                return count
         return count
 
-    async def _next_runs(self) -> list[str]:
+    async def _next_runs(self, last: int) -> list[str]:
         """Runs with the oldest entries, but for those that are left alone for a while."""
         now = asyncio.get_running_loop().time()
         self._left = {run_id: until for run_id, until in self._left.items() if until > now}
@@ -90,6 +90,7 @@ class Folder:
                     tx.connection,
                     project=self._project,
                     without=self._left,
+                    last=last,
                     limit=unfolded.MAX_ROWS,
                 )
             self._leave([run_id for run_id, is_there in found.items() if not is_there])
@@ -102,10 +103,10 @@ class Folder:
         until = asyncio.get_running_loop().time() + _LEFT_SECONDS
         self._left |= dict.fromkeys(run_ids, until)
 
-    async def _fold(self, run_ids: Sequence[str]) -> int:
+    async def _fold(self, run_ids: Sequence[str], last: int) -> int:
         """All runs in one transaction; if that fails each in its own, so that none waits."""
         try:
-            return await self._fold_together(run_ids)
+            return await self._fold_together(run_ids, last)
         except AWAY:
             raise
         except Exception:
@@ -113,13 +114,18 @@ class Folder:
                 self._log.exception("run_not_folded", run_id=run_ids[0])
                 self._leave(run_ids)
                 return 0
-        return sum([await self._fold([run_id]) for run_id in run_ids])
+        return sum([await self._fold([run_id], last) for run_id in run_ids])
 
-    async def _fold_together(self, run_ids: Sequence[str]) -> int:
+    async def _fold_together(self, run_ids: Sequence[str], last: int) -> int:
         news: list[News] = []
         async with self._bus.transaction(Caller.none()) as tx:
             count = await folding.fold(
-                tx, run_ids, project=self._project, recent=self._writer.recent.points, news=news
+                tx,
+                run_ids,
+                project=self._project,
+                last=last,
+                recent=self._writer.recent.points,
+                news=news,
             )
         self._writer.note_folded(count)
         self.folded.set()

@@ -23,9 +23,9 @@ from services.tracking.store.unfolded import ChainRow, Logged, first_of, read_en
 
 
 async def runs_to_fold(
-    connection: Connection, *, project: str, without: Collection[str], limit: int
+    connection: Connection, *, project: str, without: Collection[str], last: int, limit: int
 ) -> dict[str, bool]:
-    """Runs with the oldest entries of the log, and of each whether it is there to be folded.
+    """Runs with the oldest entries of the log up to `last`, and whether each is there to be folded.
 
     It is not if it was purged while somebody wrote to it, or belongs to another project.
     """
@@ -33,7 +33,8 @@ async def runs_to_fold(
         """
         with old as (
             select distinct run_id from (
-                select run_id from run_log where run_id <> all($2) order by log_id limit $3
+                select run_id from run_log where run_id <> all($2) and log_id <= $4
+                order by log_id limit $3
             ) as oldest
         )
         select old.run_id, run.run_id is not null as is_there
@@ -42,8 +43,15 @@ async def runs_to_fold(
         project,
         list(without),
         limit,
+        last,
     )
     return {row["run_id"]: row["is_there"] for row in rows}
+
+
+async def last_entry(connection: Connection) -> int:
+    """Where the newest entry of the log stands; 0 if there is none."""
+    last: int | None = await connection.fetchval("select max(log_id) from run_log")
+    return last or 0
 
 
 async def unfolded(
