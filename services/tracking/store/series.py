@@ -31,11 +31,12 @@ class Page:
 async def history(connection: Connection, *, run_id: str, key: str) -> Columns:
     """All points of a metric, by timestamp, step and value; each once.
 
-    The log is read first: what is folded in between is seen twice, which merging undoes.
+    The log is read first: what is folded in between is seen twice, which merging undoes. Chunks
+    come by time, so that most often nothing is left to sort.
     """
     small = await log.small_parts(connection, run_id=run_id, key=key)
     rows = await connection.fetch(
-        f"select keys, codec, body from metric_chunk where {_OF_KEY} order by chunk_id",  # noqa: S608
+        f"select keys, codec, body from metric_chunk where {_OF_KEY} order by first_timestamp",  # noqa: S608
         run_id,
         key,
     )
@@ -61,7 +62,9 @@ async def _page(connection: Connection, *, run_id: str, key: str, start: int, li
     skipped, first, last = _blocks_of_page(rows, oldest, start=start, end=start + limit)
     wanted = [row["chunk_id"] for row in rows[first:last]]
     found = await connection.fetch(
-        "select keys, codec, body from metric_chunk where chunk_id = any($1)", wanted
+        "select keys, codec, body from metric_chunk where chunk_id = any($1)"
+        " order by first_timestamp",
+        wanted,
     )
     parts = [*map(_decoded, found), *(small if last == len(rows) else [])]
     columns = merge_columns(key, parts)
@@ -99,9 +102,10 @@ async def _series(
     seen_from_afar = [row["chunk_id"] for row in rows if from_afar and row["has_preview"]]
     whole = [row["chunk_id"] for row in rows if not (from_afar and row["has_preview"])]
     found = await connection.fetch(
-        "select keys, preview_codec as codec, preview as body from metric_chunk"
+        "select keys, preview_codec as codec, preview as body, first_timestamp from metric_chunk"
         " where chunk_id = any($1) union all"
-        " select keys, codec, body from metric_chunk where chunk_id = any($2)",
+        " select keys, codec, body, first_timestamp from metric_chunk where chunk_id = any($2)"
+        " order by first_timestamp",
         seen_from_afar,
         whole,
     )
