@@ -43,7 +43,7 @@ demo: $(READY) ## Turn the loop on a year of real flights; ends with a report an
 	@$(PY) -m examples.flights
 
 .PHONY: test
-test: $(READY) ## Run the tests on real backends (about 11 minutes on 2 cores)
+test: $(READY) ## Run the tests on real backends (15 to 22 minutes on 2 cores)
 	@$(PY) -m pytest $(SUITES) -m "not slow"
 
 .PHONY: test-all
