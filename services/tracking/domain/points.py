@@ -77,24 +77,7 @@ class Columns:
 
     def canonical(self) -> Columns:
         """These points in canonical order."""
-        keys = tuple(sorted(self.keys)) if len(self.keys) > 1 else self.keys
-        if keys == self.keys:
-            return sorted_columns(
-                keys=keys,
-                places=self.places,
-                values=self.values,
-                timestamps=self.timestamps,
-                steps=self.steps,
-            )
-        place = {key: number for number, key in enumerate(keys)}
-        moved = np.fromiter((place[key] for key in self.keys), np.uint32, len(keys))
-        return sorted_columns(
-            keys=keys,
-            places=moved[self.places],
-            values=self.values,
-            timestamps=self.timestamps,
-            steps=self.steps,
-        )
+        return united([self])
 
     def points(self) -> Iterator[Point]:
         """The points, one by one."""
@@ -106,12 +89,6 @@ class Columns:
             self.steps.tolist(),
             strict=True,
         )
-
-    def by_key(self) -> Iterator[tuple[str, slice]]:
-        """Where the points of each key lie."""
-        bounds = np.searchsorted(self.places, np.arange(len(self.keys) + 1)).tolist()
-        for number, key in enumerate(self.keys):
-            yield key, slice(bounds[number], bounds[number + 1])
 
     def only(self, key: str) -> Columns:
         """The points of one key."""
@@ -168,21 +145,7 @@ def places_of(names: Sequence[str], keys: Sequence[str]) -> NDArray[np.uint32]:
 
 def united(parts: Sequence[Columns]) -> Columns:
     """The points of all parts in canonical order."""
-    if len(parts) == 1:
-        return parts[0].canonical()
-    keys = tuple(sorted({key for part in parts for key in part.keys}))
-    place = {key: number for number, key in enumerate(keys)}
-    moved = [
-        np.fromiter((place[key] for key in part.keys), np.uint32, len(part.keys))[part.places]
-        for part in parts
-    ]
-    return sorted_columns(
-        keys=keys,
-        places=_joined(moved, np.uint32),
-        values=_joined([part.values for part in parts], np.float64),
-        timestamps=_joined([part.timestamps for part in parts], np.int64),
-        steps=_joined([part.steps for part in parts], np.int64),
-    )
+    return _in_order(_concatenated(_keys_of(parts), parts))
 
 
 def columns_of_all(points: Sequence[Columns | Point]) -> Columns:
@@ -199,19 +162,8 @@ def without(columns: Columns, stored: Columns) -> Columns:
     """The points, in canonical order, that are not among the stored ones."""
     if not len(stored):
         return columns
-    keys = tuple(sorted({*columns.keys, *stored.keys}))
-    place = {key: number for number, key in enumerate(keys)}
-    both = [
-        np.fromiter((place[key] for key in part.keys), np.uint32, len(part.keys))[part.places]
-        for part in (stored, columns)
-    ]
-    joined = Columns(
-        keys=keys,
-        places=_joined(both, np.uint32),
-        values=_joined([stored.values, columns.values], np.float64),
-        timestamps=_joined([stored.timestamps, columns.timestamps], np.int64),
-        steps=_joined([stored.steps, columns.steps], np.int64),
-    )
+    both = (stored, columns)
+    joined = _concatenated(_keys_of(both), both)
     bits = joined.values.view(np.int64)
     order = np.lexsort((bits, joined.steps, joined.timestamps, joined.places))
     again = np.zeros(len(order), dtype=bool)
@@ -228,21 +180,14 @@ def without(columns: Columns, stored: Columns) -> Columns:
     return columns if len(kept) == len(columns) else columns.at(kept)
 
 
-def sorted_columns(
-    *,
-    keys: tuple[str, ...],
-    places: NDArray[np.uint32],
-    values: NDArray[np.float64],
-    timestamps: NDArray[np.int64],
-    steps: NDArray[np.int64],
-) -> Columns:
-    """Columns in canonical order without exact duplicates."""
-    nans = np.isnan(values)
-    values = np.where(nans, np.nan, values + 0.0)
-    columns = Columns(keys=keys, places=places, values=values, timestamps=timestamps, steps=steps)
+def _in_order(columns: Columns) -> Columns:
+    """The points in canonical order without exact duplicates; their keys are sorted already."""
+    nans = np.isnan(columns.values)
+    columns = replace(columns, values=np.where(nans, np.nan, columns.values + 0.0))
     if _strictly_increasing(columns):
         return columns
-    order = np.lexsort((nans, np.where(nans, 0.0, values), steps, timestamps, places))
+    ranked = np.where(nans, 0.0, columns.values)
+    order = np.lexsort((nans, ranked, columns.steps, columns.timestamps, columns.places))
     ordered = columns.at(order)
     fresh = np.ones(len(order), dtype=bool)
     fresh[1:] = np.logical_or.reduce(
@@ -269,13 +214,28 @@ def _strictly_increasing(columns: Columns) -> bool:
 
 def merge_columns(key: str, parts: Sequence[Columns]) -> Columns:
     """The points of one key from several chunks, duplicates between them dropped."""
-    chosen = [part.only(key) for part in parts]
-    return sorted_columns(
-        keys=(key,),
-        places=np.zeros(sum(map(len, chosen)), dtype=np.uint32),
-        values=_joined([part.values for part in chosen], np.float64),
-        timestamps=_joined([part.timestamps for part in chosen], np.int64),
-        steps=_joined([part.steps for part in chosen], np.int64),
+    return _in_order(_concatenated((key,), [part.only(key) for part in parts]))
+
+
+def _keys_of(parts: Sequence[Columns]) -> tuple[str, ...]:
+    return tuple(sorted({key for part in parts for key in part.keys}))
+
+
+def _concatenated(keys: tuple[str, ...], parts: Sequence[Columns]) -> Columns:
+    """The points of all parts one after another, with their places among `keys`."""
+    if len(parts) == 1 and parts[0].keys == keys:
+        return parts[0]
+    place = {key: number for number, key in enumerate(keys)}
+    moved = [
+        np.fromiter((place[key] for key in part.keys), np.uint32, len(part.keys))[part.places]
+        for part in parts
+    ]
+    return Columns(
+        keys=keys,
+        places=_joined(moved, np.uint32),
+        values=_joined([part.values for part in parts], np.float64),
+        timestamps=_joined([part.timestamps for part in parts], np.int64),
+        steps=_joined([part.steps for part in parts], np.int64),
     )
 
 
