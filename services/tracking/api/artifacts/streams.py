@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import mimetypes
 import posixpath
 from collections.abc import AsyncIterator, Awaitable, Callable
 from email.utils import formatdate
 from typing import Final, cast
-from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
@@ -17,6 +15,7 @@ from headrace.errors import InvalidInput, NotFound
 from headrace.runtime.blobs import Blobs, Conditions, OpenBlob
 from headrace.runtime.blobs.faults import NotModified, UnmetCondition, UnsatisfiableRange
 from headrace.runtime.service import Resources
+from headrace.runtime.service.attachments import attachment_headers, media_type
 from services.tracking.api.artifacts.direct import readable
 from services.tracking.api.artifacts.owners import file_key, model_root, no_artifact, run_root
 from services.tracking.api.call import Endpoint, Gate, guarded
@@ -26,10 +25,6 @@ from services.tracking.domain.paths import file_path, key_of
 from services.tracking.domain.ranges import single_range
 from services.tracking.settings import Settings
 
-_TEXTS: Final = """
-txt log err cfg conf cnf cf ini properties prop hocon toml yaml yml xml json js py py3 csv tsv md
-rst ipynb MLmodel MLproject
-"""
 _STILL_SECONDS: Final = 60
 _MAX_PAGE_UPLOAD: Final = 10 * 1024 * 1024
 Work = Callable[[Resources[Settings], Request], Awaitable[Response]]
@@ -99,7 +94,9 @@ async def send_file(blobs: Blobs, key: str, request: Request) -> Response:
         found = await blobs.look(key)
         if found is None:
             raise no_artifact(key)
-        return Response(headers=_headers(key, found), media_type=_media_type(key))
+        return Response(
+            headers=_headers(key, found), media_type=media_type(posixpath.basename(key))
+        )
     try:
         opened = await blobs.open_blob(key, conditions=await _conditions(blobs, key, request))
     except NotFound as error:
@@ -113,7 +110,7 @@ async def send_file(blobs: Blobs, key: str, request: Request) -> Response:
     return StreamingResponse(
         opened.chunks,
         status_code=206 if opened.content_range else 200,
-        media_type=_media_type(key),
+        media_type=media_type(posixpath.basename(key)),
         headers=_headers(key, opened),
     )
 
@@ -134,9 +131,7 @@ async def _conditions(blobs: Blobs, key: str, request: Request) -> Conditions:
 def _headers(key: str, found: OpenBlob) -> dict[str, str]:
     ranged = {"Content-Range": found.content_range} if found.content_range else {}
     return {
-        "Content-Length": str(found.length),
-        "Content-Disposition": f"attachment; filename*=UTF-8''{quote(posixpath.basename(key))}",
-        "X-Content-Type-Options": "nosniff",
+        **attachment_headers(size=found.length, name=posixpath.basename(key)),
         "Accept-Ranges": "bytes",
         "ETag": found.etag,
         "Last-Modified": formatdate(found.modified.timestamp(), usegmt=True),
@@ -146,14 +141,6 @@ def _headers(key: str, found: OpenBlob) -> dict[str, str]:
 
 def _proxied_key(request: Request) -> str:
     return key_of(file_path(cast("str", request.path_params["path"])))
-
-
-def _media_type(key: str) -> str:
-    name = posixpath.basename(key)
-    ending = posixpath.splitext(name)[1].removeprefix(".") or name
-    if ending in _TEXTS.split():
-        return "text/plain"
-    return mimetypes.guess_type(name)[0] or "application/octet-stream"
 
 
 async def _moving(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

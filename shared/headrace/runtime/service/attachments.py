@@ -22,12 +22,17 @@ def attachment(blobs: Blobs, key: str, *, size: int, name: str) -> Response:
     return StreamingResponse(
         blobs.stream(key),
         media_type=media_type(name),
-        headers={
-            "Content-Length": str(size),
-            "Content-Disposition": f"attachment; filename*=UTF-8''{quote(name)}",
-            "X-Content-Type-Options": "nosniff",
-        },
+        headers=attachment_headers(size=size, name=name),
     )
+
+
+def attachment_headers(*, size: int, name: str) -> dict[str, str]:
+    """What says that `size` bytes are the file `name`, to be kept and not shown."""
+    return {
+        "Content-Length": str(size),
+        "Content-Disposition": f"attachment; filename*=UTF-8''{quote(name)}",
+        "X-Content-Type-Options": "nosniff",
+    }
 
 
 def media_type(name: str) -> str:
