@@ -17,6 +17,7 @@ from services.tracking.domain.entries import Chain, Entry, NewRun
 from services.tracking.domain.intake import check_report, entry_of_report
 from services.tracking.domain.naming import name_for
 from services.tracking.store import experiments, registrations, runs, writes
+from services.tracking.store.chains import chain_of
 from services.tracking.store.log import append
 from services.tracking.store.starting import start_runs
 
@@ -203,9 +204,4 @@ def _chain(event: Event[RunReported]) -> Chain | None:
     correlation_id = event.envelope.correlation_id
     if not correlation_id or correlation_id == event.id:
         return None
-    caller = Caller.by(event)
-    return Chain(
-        correlation_id=caller.correlation_id,
-        causation_id=caller.causation_id,
-        traceparent=caller.traceparent,
-    )
+    return chain_of(Caller.by(event))

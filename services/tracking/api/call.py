@@ -20,8 +20,8 @@ from services.tracking.api.errors import answer, is_unforeseen
 from services.tracking.api.fields import Fields, of_body, of_query
 from services.tracking.domain.entries import Chain
 from services.tracking.settings import Settings
+from services.tracking.store.chains import chain_of
 from services.tracking.store.writer import Writer
-from services.tracking.store.writes import chain_of
 
 MAX_BODY: Final = 48 * 1024 * 1024
 _OPTIONS: Final = orjson.OPT_SERIALIZE_NUMPY

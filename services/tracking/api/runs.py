@@ -57,7 +57,7 @@ async def create(call: Call) -> Document:
         chain=call.chain,
     )
     info = await call.writer.start_run(new)
-    run = Run(info=info, tags={**tags, RUN_NAME_TAG: new.name})
+    run = Run(info=info, tags=new.all_tags)
     return {"run": run_document(run)}
 
 

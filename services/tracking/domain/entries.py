@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from services.tracking.domain.chunks import Chunk, chunk_of_point, encode
+from services.tracking.domain.entities import RUN_NAME_TAG
 from services.tracking.domain.points import Columns, Point
 
 LARGE: Final = 64
@@ -30,19 +31,13 @@ class Entry:
     """
 
     run_id: str
-    columns: Columns | None = None
-    point: Point | None = None
+    points: Columns | Point | None = None
     chunk: Chunk | None = None
     params: Mapping[str, str] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
     chain: Chain | None = None
     single_param: bool = False
     name: bytes | None = None
-
-    @property
-    def points(self) -> Columns | Point | None:
-        """What it brings, as it is remembered until it is folded."""
-        return self.columns if self.point is None else self.point
 
     @property
     def is_large(self) -> bool:
@@ -52,7 +47,7 @@ class Entry:
 
 def entry_of_point(run_id: str, point: Point, *, chain: Chain | None = None) -> Entry:
     """A write of one point: most are, so it is spared all arrays."""
-    return Entry(run_id=run_id, point=point, chunk=chunk_of_point(point), chain=chain)
+    return Entry(run_id=run_id, points=point, chunk=chunk_of_point(point), chain=chain)
 
 
 def entry_of(
@@ -68,7 +63,7 @@ def entry_of(
     some = columns if columns is not None and len(columns) else None
     return Entry(
         run_id=run_id,
-        columns=some,
+        points=some,
         chunk=encode(some, digest=some.digest()) if some is not None else None,
         params=params or {},
         tags=tags or {},
@@ -88,6 +83,11 @@ class NewRun:
     user_id: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
     chain: Chain | None = None
+
+    @property
+    def all_tags(self) -> dict[str, str]:
+        """The tags that it will have, that of its name among them."""
+        return {**self.tags, RUN_NAME_TAG: self.name}
 
 
 def told_of(

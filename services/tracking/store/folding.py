@@ -7,7 +7,7 @@ from itertools import groupby
 
 import numpy as np
 
-from headrace.runtime.bus import Caller, Tx
+from headrace.runtime.bus import Tx
 from headrace.runtime.db import Connection
 from services.tracking.domain.batches import Written
 from services.tracking.domain.chunks import encode
@@ -17,9 +17,10 @@ from services.tracking.domain.points import Columns, Point, columns_of_all, unit
 from services.tracking.domain.summaries import Summaries, joined, no_summaries, summaries_of
 from services.tracking.domain.values import INT64_MAX
 from services.tracking.store import metrics
+from services.tracking.store.chains import caller_of
 from services.tracking.store.contents import info_of
 from services.tracking.store.live import News
-from services.tracking.store.unfolded import ChainRow, Logged, first_of, read_entries, rows_of
+from services.tracking.store.unfolded import Logged, read_entries, rows_of
 
 
 async def runs_to_fold(
@@ -110,7 +111,7 @@ async def fold(
         list(run_ids),
     )
     homes = {row["run_id"]: info_of(row) for row in rows}
-    rows = first_of(await rows_of(tx, list(homes), last=last))
+    rows = await rows_of(tx, list(homes), last=last)
     logged = await read_entries(
         tx, rows, {} if recent is None else recent, [] if news is None else news
     )
@@ -148,7 +149,9 @@ class _Folding:
         connection = self._tx.connection
         self._states = await metrics.summaries_of(connection, self._keys())
         for run_id, entries in self._logged.items():
-            for _, group in groupby(entries, key=lambda entry: entry.chain and entry.chain[0]):
+            for _, group in groupby(
+                entries, key=lambda entry: entry.chain and entry.chain.correlation_id
+            ):
                 await self._fold_group(run_id, list(group))
         if self._touched:
             await metrics.put_summaries(connection, self._touched)
@@ -173,7 +176,7 @@ class _Folding:
 
     async def _fold_group(self, run_id: str, entries: Sequence[Logged]) -> None:
         fresh = await self._fresh_points(run_id, entries)
-        touched = summaries_of(fresh).onto(self._states.get(run_id, no_summaries()))
+        touched = fresh.onto(self._states.get(run_id, no_summaries()))
         if len(touched):
             self._states[run_id] = _replaced(self._states.get(run_id), touched)
             self._touched[run_id] = _replaced(self._touched.get(run_id), touched)
@@ -184,15 +187,16 @@ class _Folding:
         )
         if written:
             for event in run_logged(self._project, self._homes[run_id], written):
-                self._tx.emit(event, caller=_caller(entries[0].chain))
+                self._tx.emit(event, caller=caller_of(entries[0].chain))
 
-    async def _fresh_points(self, run_id: str, entries: Sequence[Logged]) -> Columns:
-        """Points of these entries that were not stored before; few ones are kept for a chunk."""
+    async def _fresh_points(self, run_id: str, entries: Sequence[Logged]) -> Summaries:
+        """Of the points that were not stored before; few ones are kept for a chunk."""
         columns = columns_of_all([entry.points for entry in entries if entry.points is not None])
+        given = summaries_of(columns)
         if not len(columns):
-            return columns
+            return given
         fresh = columns
-        if self._may_repeat(run_id, columns):
+        if self._may_repeat(run_id, given):
             fresh = without(columns, await self._stored(run_id, columns))
         large = [entry.chunk_id for entry in entries if entry.chunk_id is not None]
         small = [
@@ -206,7 +210,7 @@ class _Folding:
         else:
             self._keep(run_id, fresh)
         self._taken.setdefault(run_id, []).append(fresh)
-        return fresh
+        return given if fresh is columns else summaries_of(fresh)
 
     def _keep(self, run_id: str, columns: Columns) -> None:
         if len(columns):
@@ -221,10 +225,9 @@ class _Folding:
         found = await metrics.overlapping(self._tx.connection, run_id=run_id, columns=columns)
         return united([*found, *self._taken.get(run_id, [])])
 
-    def _may_repeat(self, run_id: str, columns: Columns) -> bool:
+    def _may_repeat(self, run_id: str, given: Summaries) -> bool:
         """Whether a point is not after all that is stored: only such a one can be a repetition."""
         before = self._states.get(run_id, no_summaries())
-        given = summaries_of(columns)
         places = before.places_of(given.keys)
         known = np.flatnonzero(places >= 0)
         first, last = given.first.at(known), before.last.at(places[known])
@@ -236,14 +239,6 @@ class _Folding:
 
 def _keys(points: Columns | Point) -> tuple[str, ...]:
     return points.keys if isinstance(points, Columns) else (points[0],)
-
-
-def _caller(chain: ChainRow) -> Caller:
-    """Whose event it is: of the write's chain, or the beginning of one."""
-    if chain is None:
-        return Caller.none()
-    correlation_id, causation_id, traceparent = chain
-    return Caller(correlation_id=correlation_id, causation_id=causation_id, traceparent=traceparent)
 
 
 def _replaced(before: Summaries | None, changed: Summaries) -> Summaries:

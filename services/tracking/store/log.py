@@ -68,7 +68,6 @@ union all
 select run_id, null, null, log_id, digest from logged
 """
 
-
 _APPEND_ONE = """
 with home as (
     select lifecycle_stage, stop_requested_at from run where project = $1 and run_id = $2
@@ -81,6 +80,15 @@ with home as (
 )
 select home.*, logged.log_id from home left join logged on true
 """
+
+
+WITH_POINTS: Final = """
+select log_id, run_log.run_id,
+    coalesce(run_log.keys, array_to_string(chunk.keys, chr(10))) as keys,
+    coalesce(run_log.codec, chunk.codec) as codec, coalesce(run_log.body, chunk.body) as body
+from run_log left join metric_chunk as chunk using (chunk_id)
+"""
+"""Entries with their points, wherever those lie."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -154,15 +162,8 @@ async def latest_writes(connection: Connection, *, limit: int) -> list[tuple[byt
 async def pending(connection: Connection, run_ids: Sequence[str]) -> dict[str, list[Columns]]:
     """Points of these runs that are in the log and not in summaries, write by write."""
     rows = await connection.fetch(
-        """
-        select run_log.run_id,
-            coalesce(run_log.keys, array_to_string(chunk.keys, chr(10))) as keys,
-            coalesce(run_log.codec, chunk.codec) as codec,
-            coalesce(run_log.body, chunk.body) as body
-        from run_log left join metric_chunk as chunk using (chunk_id)
-        where run_log.run_id = any($1) and run_log.digest is not null
-        order by run_log.log_id
-        """,
+        f"{WITH_POINTS} where run_log.run_id = any($1) and run_log.digest is not null"
+        " order by log_id",
         list(run_ids),
     )
     found: dict[str, list[Columns]] = {}

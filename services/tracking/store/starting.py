@@ -8,7 +8,7 @@ import asyncpg
 
 from headrace.errors import Conflict
 from headrace.runtime.db import Connection
-from services.tracking.domain.entities import RUN_NAME_TAG, RunInfo
+from services.tracking.domain.entities import RunInfo
 from services.tracking.domain.entries import NewRun, told_of
 from services.tracking.domain.errors import inactive_experiment, no_experiment
 from services.tracking.store.contents import info_of
@@ -55,11 +55,7 @@ async def start_runs(
     connection: Connection, runs: Sequence[NewRun], *, project: str
 ) -> list[RunInfo | Exception]:
     """Make runs with their tags, each in an active experiment; or why not: one outcome a run."""
-    tags = [
-        (new.run_id, key, value)
-        for new in runs
-        for key, value in {**new.tags, RUN_NAME_TAG: new.name}.items()
-    ]
+    tags = [(new.run_id, key, value) for new in runs for key, value in new.all_tags.items()]
     rows = await connection.fetch(
         _START,
         project,
@@ -68,7 +64,7 @@ async def start_runs(
         [new.name for new in runs],
         [new.user_id for new in runs],
         [new.start_time for new in runs],
-        [told_of({}, {**new.tags, RUN_NAME_TAG: new.name}, new.chain) for new in runs],
+        [told_of({}, new.all_tags, new.chain) for new in runs],
         *map(list, zip(*tags, strict=True)),
     )
     made = {row["run_id"]: row for row in rows if row["run_id"] is not None}

@@ -10,13 +10,13 @@ from typing import Final
 import asyncpg
 
 from headrace.runtime.bus import Tx
+from services.tracking.domain.entries import Chain
 from services.tracking.domain.points import Columns, Point
 from services.tracking.store.live import News
-from services.tracking.store.log import columns_of_row
+from services.tracking.store.log import WITH_POINTS, columns_of_row
 
 MAX_ROWS: Final = 2000
 MAX_POINTS: Final = 65_536
-ChainRow = tuple[str, str | None, str | None] | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,18 +27,25 @@ class Logged:
     points: Columns | Point | None
     params: Mapping[str, str]
     tags: Mapping[str, str]
-    chain: ChainRow
+    chain: Chain | None
 
 
 async def rows_of(tx: Tx, run_ids: Sequence[str], *, last: int) -> list[asyncpg.Record]:
-    """Rows of locked runs, the oldest first, without their points."""
-    return await tx.connection.fetch(
+    """The oldest rows of locked runs, without their points: as many as one transaction takes."""
+    rows = await tx.connection.fetch(
         "select log_id, run_id, chunk_id, points, told from run_log"
         " where run_id = any($1) and log_id <= $2 order by log_id limit $3",
         list(run_ids),
         last,
         MAX_ROWS,
     )
+    # Sorting more points would stall the loop.
+    points = accumulate(row["points"] or 0 for row in rows)
+    return [
+        row
+        for place, (row, sum_) in enumerate(zip(rows, points, strict=True))
+        if sum_ <= MAX_POINTS or not place
+    ]
 
 
 async def read_entries(
@@ -64,25 +71,9 @@ async def read_entries(
     return logged
 
 
-def first_of(rows: Sequence[asyncpg.Record]) -> list[asyncpg.Record]:
-    """As many of the rows as one transaction takes: sorting more points would stall the loop."""
-    points = accumulate(row["points"] or 0 for row in rows)
-    return [
-        row
-        for place, (row, sum_) in enumerate(zip(rows, points, strict=True))
-        if sum_ <= MAX_POINTS or not place
-    ]
-
-
 async def _read(tx: Tx, log_ids: Sequence[int]) -> dict[int, Columns]:
     rows = await tx.connection.fetch(
-        """
-        select log_id, coalesce(run_log.keys, array_to_string(chunk.keys, chr(10))) as keys,
-            coalesce(run_log.codec, chunk.codec) as codec,
-            coalesce(run_log.body, chunk.body) as body
-        from run_log left join metric_chunk as chunk using (chunk_id)
-        where log_id = any($1)
-        """,
+        f"{WITH_POINTS} where log_id = any($1)",
         list(log_ids),
     )
     return {row["log_id"]: columns_of_row(row) for row in rows}
@@ -96,5 +87,7 @@ def _logged(row: asyncpg.Record, points: Columns | Point | None) -> Logged:
         points=points,
         params=told.get("params", {}),
         tags=told.get("tags", {}),
-        chain=(chain[0], chain[1], chain[2]) if chain else None,
+        chain=Chain(correlation_id=chain[0], causation_id=chain[1], traceparent=chain[2])
+        if chain
+        else None,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from headrace.runtime.bus import Caller, Tx
+from headrace.runtime.bus import Tx
 from headrace.runtime.clock import Clock
 from services.tracking.domain.batches import Batch
 from services.tracking.domain.entities import RUN_NAME_TAG, STOP_TAG, RunInfo, RunStatus
@@ -10,6 +10,7 @@ from services.tracking.domain.entries import Chain, Entry, NewRun, entry_of
 from services.tracking.domain.facts import has_finished, run_finished
 from services.tracking.domain.points import packed
 from services.tracking.store import metrics, runs
+from services.tracking.store.chains import caller_of, chain_of
 from services.tracking.store.folding import fold_all
 from services.tracking.store.log import append
 from services.tracking.store.starting import start_runs
@@ -89,25 +90,3 @@ async def request_stop(tx: Tx, run: RunInfo, *, project: str, now_ms: int) -> in
     await write_entry(tx, entry, project=project)
     await runs.stop_taking(tx.connection, run_id=run.run_id, now_ms=now_ms)
     return now_ms
-
-
-def chain_of(caller: Caller | None) -> Chain | None:
-    """The chain of an event's or a call's cause."""
-    if caller is None:
-        return None
-    return Chain(
-        correlation_id=caller.correlation_id,
-        causation_id=caller.causation_id,
-        traceparent=caller.traceparent,
-    )
-
-
-def caller_of(chain: Chain | None) -> Caller:
-    """Who an event of a write is caused by: its chain, or nobody."""
-    if chain is None:
-        return Caller.none()
-    return Caller(
-        correlation_id=chain.correlation_id,
-        causation_id=chain.causation_id,
-        traceparent=chain.traceparent,
-    )

@@ -10,7 +10,7 @@ from services.tracking.domain.batches import Written
 from services.tracking.domain.entities import RunInfo, RunStatus
 from services.tracking.domain.facts import has_finished, run_finished, run_logged
 from services.tracking.domain.intake import check_report, entry_of_report
-from services.tracking.domain.points import Points, columns_of
+from services.tracking.domain.points import Columns, Points, columns_of
 from services.tracking.domain.summaries import summaries_of
 
 
@@ -31,8 +31,8 @@ def run(status: RunStatus = "RUNNING", end_time: int | None = None) -> RunInfo:
 def test_columns_become_points_and_steps_may_be_left_out() -> None:
     columns = MetricColumn(key="loss", values=[2.0, 1.0], timestamps=[5, 6])
     entry = entry_of_report(RunReported(run_id="r", metrics=[columns], params={"a": "1"}))
-    assert entry.columns is not None
-    assert list(entry.columns.points()) == [("loss", 2.0, 5, 0), ("loss", 1.0, 6, 0)]
+    assert isinstance(entry.points, Columns)
+    assert list(entry.points.points()) == [("loss", 2.0, 5, 0), ("loss", 1.0, 6, 0)]
     assert entry.params == {"a": "1"}
 
 

@@ -12,15 +12,14 @@ from typing import Final
 
 import orjson
 
-from headrace.runtime.bus import Caller
 from headrace.runtime.service import FastAnswer, FastFunction, FastRequest, FastRoutes
 from headrace.runtime.telemetry import Log
 from services.tracking.api.call import Gate, guarded_fast
 from services.tracking.api.documents import info_document, pairs_document
 from services.tracking.api.fast.acknowledged import Acknowledged, name_of
 from services.tracking.api.fast.reading import Reader
-from services.tracking.domain.entities import RUN_NAME_TAG
 from services.tracking.domain.entries import Chain, Entry
+from services.tracking.store.chains import chain_of
 from services.tracking.store.writer import Writer
 
 BASES: Final = ("/api/2.0/mlflow/runs", "/ajax-api/2.0/mlflow/runs")
@@ -82,13 +81,15 @@ class _Calls:
 
         async def serve(request: FastRequest) -> FastAnswer | None:
             document = _object(request)
-            new = reader.new_run(document, _chain(request.caller)) if document is not None else None
+            new = (
+                reader.new_run(document, chain_of(request.caller)) if document is not None else None
+            )
             if new is None:
                 return None
 
             async def start() -> FastAnswer:
                 info = await self._writer.start_run(new)
-                tags = pairs_document({**new.tags, RUN_NAME_TAG: new.name})
+                tags = pairs_document(new.all_tags)
                 run = {"info": info_document(info), "data": {"tags": tags}}
                 return FastAnswer(200, orjson.dumps({"run": {**run, "inputs": {}, "outputs": {}}}))
 
@@ -109,7 +110,7 @@ class _Calls:
 
 def _read(request: FastRequest, read: _Read) -> Entry | None:
     document = _object(request)
-    return read(document, _chain(request.caller)) if document is not None else None
+    return read(document, chain_of(request.caller)) if document is not None else None
 
 
 def _object(request: FastRequest) -> Mapping[str, object] | None:
@@ -120,13 +121,3 @@ def _object(request: FastRequest) -> Mapping[str, object] | None:
     except orjson.JSONDecodeError:
         return None
     return document if isinstance(document, dict) else None
-
-
-def _chain(caller: Caller | None) -> Chain | None:
-    if caller is None:
-        return None
-    return Chain(
-        correlation_id=caller.correlation_id,
-        causation_id=caller.causation_id,
-        traceparent=caller.traceparent,
-    )
