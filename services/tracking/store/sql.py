@@ -10,7 +10,7 @@ from headrace.runtime.db import Connection
 from services.tracking.domain.search import AllOf, AnyOf, Clause, Condition, Not, Order
 from services.tracking.domain.search.conditions import Value
 
-_OPERATORS: Final = {
+OPERATORS: Final = {
     "=": "=",
     "!=": "<>",
     ">": ">",
@@ -57,7 +57,7 @@ class Arguments:
             return listed if operator == "IN" else f"not ({listed})"
         ending = " escape ''" if operator in ("LIKE", "ILIKE") else ""
         kind = "text" if value is None else _kind(value)
-        return f"{column} {_OPERATORS[operator]} {self.bind(value, kind)}{ending}"
+        return f"{column} {OPERATORS[operator]} {self.bind(value, kind)}{ending}"
 
 
 def select(

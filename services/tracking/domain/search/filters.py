@@ -8,7 +8,6 @@ clause  = identifier operator value
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Final
 
 from services.tracking.domain.search.conditions import (
@@ -62,21 +61,12 @@ class _Parser:
         return condition
 
     def _any(self, *, depth: int) -> Condition:
-        choices = self._joined("OR", lambda: self._all(depth=depth))
+        choices = self._tokens.joined("OR", lambda: self._all(depth=depth))
         return choices[0] if len(choices) == 1 else AnyOf(of=tuple(choices))
 
     def _all(self, *, depth: int) -> Condition:
-        parts = self._joined("AND", lambda: self._one(depth=depth))
+        parts = self._tokens.joined("AND", lambda: self._one(depth=depth))
         return parts[0] if len(parts) == 1 else AllOf(of=tuple(parts))
-
-    def _joined(self, word: str, read: Callable[[], Condition]) -> list[Condition]:
-        parts = [read()]
-        while self._tokens.peek().word == word:
-            if self._tokens.peek(1) is END:
-                raise self._tokens.not_a_clause()
-            self._tokens.take()
-            parts.append(read())
-        return parts
 
     def _one(self, *, depth: int) -> Condition:
         if depth > MAX_DEPTH:
@@ -101,20 +91,10 @@ class _Parser:
         tokens = self._tokens
         if not tokens.peek().is_identifier:
             raise tokens.not_a_clause()
-        operator, length = self._operator()
+        operator, length = tokens.operator(_PHRASES)
         named = self._grammar.field(identifier_of(tokens.peek().text))
         tokens.take(1 + length)
         return self._comparison(named, operator)
-
-    def _operator(self) -> tuple[str, int]:
-        """The operator behind the identifier, and how many words it has."""
-        for phrase in _PHRASES:
-            if self._tokens.words(len(phrase), ahead=1) == phrase:
-                return " ".join(phrase), len(phrase)
-        token = self._tokens.peek(1)
-        if token.kind != "operator":
-            raise self._tokens.not_a_clause()
-        return "!=" if token.text == "<>" else token.text, 1
 
     def _comparison(self, named: Field, operator: str) -> Clause:
         if self._compares_numbers(named, operator):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 from headrace.errors import InvalidInput
 from services.tracking.domain.search.identifiers import CALL, QUOTED
 
+PartT = TypeVar("PartT")
 MAX_LENGTH: Final = 20_000
 _SHOWN: Final = 200
 _TOKEN: Final = re.compile(
@@ -81,6 +82,26 @@ class Tokens:
     def words(self, count: int, *, ahead: int) -> tuple[str, ...]:
         """The next bare words, in capitals."""
         return tuple(self.peek(ahead + place).word for place in range(count))
+
+    def joined(self, word: str, read: Callable[[], PartT]) -> list[PartT]:
+        """Parts that `read` takes, one or more, with the word between them. Raises InvalidInput."""
+        parts = [read()]
+        while self.peek().word == word:
+            if self.peek(1) is END:
+                raise self.not_a_clause()
+            self.take()
+            parts.append(read())
+        return parts
+
+    def operator(self, phrases: Sequence[tuple[str, ...]]) -> tuple[str, int]:
+        """The operator behind the identifier, one of words or a sign, and how many words it has."""
+        for phrase in phrases:
+            if self.words(len(phrase), ahead=1) == phrase:
+                return " ".join(phrase), len(phrase)
+        token = self.peek(1)
+        if token.kind != "operator":
+            raise self.not_a_clause()
+        return "!=" if token.text == "<>" else token.text, 1
 
     def upto(self, mark: str) -> Sequence[Token]:
         """Take everything up to a mark, and the mark; all that is left if it never comes."""

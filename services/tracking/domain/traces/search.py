@@ -7,7 +7,7 @@ that stand side by side in an AND are meant of one and the same span.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -123,20 +123,11 @@ class _Parser:
         return condition
 
     def _any(self, *, depth: int) -> Condition:
-        parts = self._joined("OR", lambda: self._all(depth=depth))
+        parts = self._tokens.joined("OR", lambda: self._all(depth=depth))
         return parts[0] if len(parts) == 1 else AnyOf(tuple(parts))
 
     def _all(self, *, depth: int) -> Condition:
-        return _of_one_span(self._joined("AND", lambda: self._one(depth=depth)))
-
-    def _joined(self, word: str, read: Callable[[], Condition]) -> list[Condition]:
-        parts = [read()]
-        while self._tokens.peek().word == word:
-            if self._tokens.peek(1) is END:
-                raise self._tokens.not_a_clause()
-            self._tokens.take()
-            parts.append(read())
-        return parts
+        return _of_one_span(self._tokens.joined("AND", lambda: self._one(depth=depth)))
 
     def _one(self, *, depth: int) -> Condition:
         if depth > MAX_DEPTH:
@@ -160,23 +151,13 @@ class _Parser:
         tokens = self._tokens
         if tokens.peek().kind != "name":
             raise tokens.not_a_clause()
-        operator, length = self._operator()
+        operator, length = tokens.operator(_PHRASES)
         named = field_of(tokens.peek().text)
         if operator not in named.operators:
             raise refused(f"Invalid comparator '{operator}' not one of '{named.operators}'")
         tokens.take(1 + length)
         clause = Clause(field=named, operator=operator, value=self._value(named, operator))
         return OneSpan((clause,)) if named.entity == "span" else clause
-
-    def _operator(self) -> tuple[str, int]:
-        """The operator behind the identifier, and how many words it has."""
-        for phrase in _PHRASES:
-            if self._tokens.words(len(phrase), ahead=1) == phrase:
-                return " ".join(phrase), len(phrase)
-        token = self._tokens.peek(1)
-        if token.kind != "operator":
-            raise self._tokens.not_a_clause()
-        return "!=" if token.text == "<>" else token.text, 1
 
     def _value(
         self, named: TraceField, operator: str

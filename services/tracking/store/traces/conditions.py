@@ -17,18 +17,9 @@ from services.tracking.domain.traces.search import (
     OneSpan,
     Order,
 )
+from services.tracking.store.sql import OPERATORS
 
-_OPERATORS: Final = {
-    "=": "=",
-    "!=": "<>",
-    ">": ">",
-    ">=": ">=",
-    "<": "<",
-    "<=": "<=",
-    "LIKE": "like",
-    "ILIKE": "ilike",
-    "RLIKE": "~",
-}
+_OPERATORS: Final = {**OPERATORS, "RLIKE": "~"}
 _COLUMNS: Final = {
     "request_id": "trace.trace_id",
     "timestamp_ms": "trace.request_time",
