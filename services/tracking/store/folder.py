@@ -6,10 +6,8 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final
 
-import asyncpg
-
 from headrace.runtime.bus import Bus, Caller
-from headrace.runtime.db import DATABASE_TROUBLE
+from headrace.runtime.db import DATABASE_TROUBLE, TRANSACTION_LOST
 from headrace.runtime.telemetry import Log
 from services.tracking.store import folding, unfolded
 from services.tracking.store.live import News
@@ -20,14 +18,7 @@ PAUSE_SECONDS: Final = 0.2
 _LOOK_SECONDS: Final = 5.0
 _WAIT_SECONDS: Final = 1.0
 _LEFT_SECONDS: Final = 10.0
-AWAY: Final = (
-    OSError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.OperatorInterventionError,
-    asyncpg.InsufficientResourcesError,
-)
+AWAY: Final = (OSError, *TRANSACTION_LOST)
 """No run's fault."""
 
 

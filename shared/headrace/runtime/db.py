@@ -27,6 +27,14 @@ DATABASE_TROUBLE: Final = (
     asyncpg.InternalClientError,
 )
 """What a statement may raise while the server goes away; the last is a race inside the driver."""
+TRANSACTION_LOST: Final = (
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+)
+"""The transaction itself is lost or cannot be kept: nothing that was done in it is to blame."""
 BUS_MIGRATIONS: Final = "headrace.runtime.bus.migrations"
 _CONNECT_SECONDS: Final = 3.0
 _ACQUIRE_SECONDS: Final = 4.0

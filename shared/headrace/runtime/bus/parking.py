@@ -22,7 +22,7 @@ from headrace.runtime.bus.effects import Effects
 from headrace.runtime.bus.model import Tx
 from headrace.runtime.bus.ports import BACKEND_TROUBLE, Database, Ledger, Parked
 from headrace.runtime.bus.reading import read_record
-from headrace.runtime.bus.work import TRANSACTION_LOST
+from headrace.runtime.db import TRANSACTION_LOST
 from headrace.runtime.telemetry import Log, Metrics
 
 _LOOK_SECONDS: Final = 0.5

@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from typing import TYPE_CHECKING, Final
 
-import asyncpg
 from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
@@ -18,18 +17,10 @@ from headrace.runtime.bus.deadletter import Burial, describe
 from headrace.runtime.bus.model import Event, Tx
 from headrace.runtime.bus.ports import Ledger, Parked
 from headrace.runtime.bus.reading import Reading, Taken
+from headrace.runtime.db import TRANSACTION_LOST
 
 if TYPE_CHECKING:
     from headrace.runtime.bus.effects import Effects
-
-TRANSACTION_LOST: Final = (
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.OperatorInterventionError,
-    asyncpg.InsufficientResourcesError,
-)
-"""The transaction itself is lost or cannot be kept: no record is to blame."""
 
 _AWAY: Final = (OSError, TimeoutError, KafkaError)
 """What libraries raise inside a handler when something that it needs is away."""
