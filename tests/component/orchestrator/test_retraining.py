@@ -70,6 +70,13 @@ class Loop:
         )
         return await self.producer.emit(event)
 
+    async def waiting(self, day: int) -> None:
+        """An alarm that waits for its data: only events of one topic keep their order."""
+        before = len(self.ear.decisions(self.model))
+        await self.drift(day)
+        decided = await self.ear.until_decided(self.model, before + 1)
+        assert decided[-1].outcome == "awaiting_data"
+
     async def data(self, version: int, day: int) -> None:
         event = DatasetVersionCreated(
             dataset=self.dataset,
@@ -93,6 +100,18 @@ class Loop:
             promoted_at=datetime.now(UTC),
         )
         await self.producer.emit(event)
+
+    async def champion(self, version: int) -> None:
+        """A promotion that the orchestrator has heard of."""
+        await self.promoted(version)
+
+        async def known() -> bool:
+            champion = await self.orchestrator.pool.fetchval(
+                "select champion_version from model_state where model = $1", self.model
+            )
+            return bool(champion == version)
+
+        await until(known, what="the champion to be known")
 
     async def epochs(self, **query: str) -> list[Any]:
         response = await self.orchestrator.http.get(
@@ -173,8 +192,8 @@ async def test_a_promotion_closes_the_epoch_and_the_cooldown_holds_in_event_time
     loop: Loop,
 ) -> None:
     await loop.policy()
-    await loop.promoted(1)
-    await loop.drift(0)
+    await loop.champion(1)
+    await loop.waiting(0)
     await loop.data(1, day=0)
     _, started = await loop.ear.until_decided(loop.model, 2)
     await loop.drift(7)
@@ -196,15 +215,7 @@ async def test_a_promotion_closes_the_epoch_and_the_cooldown_holds_in_event_time
 async def test_a_drift_of_a_version_that_is_no_longer_champion_is_suppressed(loop: Loop) -> None:
     await loop.policy()
     await loop.promoted(1)
-    await loop.promoted(2)
-
-    async def known() -> bool:
-        champion = await loop.orchestrator.pool.fetchval(
-            "select champion_version from model_state where model = $1", loop.model
-        )
-        return bool(champion == 2)
-
-    await until(known, what="the champion to be known")
+    await loop.champion(2)
     await loop.drift(1, version=1)
     (decided,) = await loop.ear.until_decided(loop.model)
     assert decided.reason == "version 1 is no longer champion, version 2 has taken its place"
@@ -221,7 +232,7 @@ async def test_without_a_policy_or_with_a_disabled_one_nothing_starts(loop: Loop
 
 async def test_a_failed_run_closes_the_epoch_and_the_next_alarm_may_start(loop: Loop) -> None:
     await loop.policy()
-    await loop.drift(0)
+    await loop.waiting(0)
     await loop.data(1, day=3)
     _, started = await loop.ear.until_decided(loop.model, 2)
     assignment = await loop.worker.claim(wait_seconds=5)
@@ -236,7 +247,7 @@ async def test_a_failed_run_closes_the_epoch_and_the_next_alarm_may_start(loop: 
 
 async def test_bad_policy_parameters_close_the_epoch_as_failed(loop: Loop) -> None:
     await loop.policy(parameters={"n": "many"})
-    await loop.drift(0)
+    await loop.waiting(0)
     await loop.data(1, day=0)
     epoch = await loop.until_closed("failed")
     assert "parameter n: expected int" in epoch["reason"]
@@ -245,7 +256,7 @@ async def test_bad_policy_parameters_close_the_epoch_as_failed(loop: Loop) -> No
 @pytest.mark.parametrize("by_event", [True, False])
 async def test_a_rejected_promotion_closes_the_epoch(loop: Loop, by_event: bool) -> None:
     await loop.policy()
-    await loop.drift(0)
+    await loop.waiting(0)
     await loop.data(1, day=0)
     _, started = await loop.ear.until_decided(loop.model, 2)
     outcome = "waiting" if by_event else "rejected"
@@ -268,7 +279,7 @@ async def test_a_rejected_promotion_closes_the_epoch(loop: Loop, by_event: bool)
 
 async def test_a_run_that_asks_for_no_promotion_closes_the_epoch(loop: Loop) -> None:
     await loop.policy()
-    await loop.drift(0)
+    await loop.waiting(0)
     await loop.data(1, day=0)
     _, started = await loop.ear.until_decided(loop.model, 2)
     assert started.pipeline_run_id is not None
@@ -282,7 +293,7 @@ async def test_two_models_do_not_touch_each_other(loop: Loop) -> None:
     )
     for one in (loop, other):
         await one.policy()
-        await one.drift(0)
+        await one.waiting(0)
     await loop.data(1, day=0)
     await loop.ear.until_decided(loop.model, 2)
     await other.ear.until_decided(other.model, 1)
