@@ -10,9 +10,11 @@ from pathlib import Path
 from headrace.runtime.telemetry import Metrics
 from services.serving.worker.dispatch import Dispatcher
 from services.serving.worker.fronts import Front, Kind, open_front
+from services.serving.worker.inference import Inference
 from services.serving.worker.meters import Meters
 from services.serving.worker.model import Model, load
 from services.serving.worker.prediction_log import PredictionLog
+from services.serving.worker.statistics import Statistics
 from services.serving.worker.table import Entry, Reign, Serving, Table
 
 
@@ -22,6 +24,8 @@ class DataPlane:
 
     serving: Serving
     log: PredictionLog
+    statistics: Statistics
+    inference: Inference
     dispatcher: Dispatcher
     metrics: Metrics
     directory: Path
@@ -69,18 +73,21 @@ def data_plane(directory: Path, *, max_log_rows: int = 100_000, max_rows: int = 
     metrics = Metrics()
     first_answers: list[None] = []
     log = PredictionLog(max_rows=max_log_rows, max_bytes=2**26, ship_rows=2**30, full=lambda: None)
-    dispatcher = Dispatcher(
+    statistics = Statistics()
+    inference = Inference(
         serving=serving,
         log=log,
         meters=Meters(metrics),
+        statistics=statistics,
         first_answer=lambda: first_answers.append(None),
-        server_name="headrace",
         max_rows=max_rows,
     )
     return DataPlane(
         serving=serving,
         log=log,
-        dispatcher=dispatcher,
+        statistics=statistics,
+        inference=inference,
+        dispatcher=Dispatcher(serving=serving, inference=inference, server_name="headrace"),
         metrics=metrics,
         directory=directory,
         first_answers=first_answers,

@@ -18,9 +18,11 @@ from services.serving.worker.batches import MAX_ROWS
 from services.serving.worker.control_link import ControlLink
 from services.serving.worker.dispatch import Dispatcher
 from services.serving.worker.fronts import Front, open_front
+from services.serving.worker.inference import Inference
 from services.serving.worker.log_link import LogLink
 from services.serving.worker.meters import Meters
 from services.serving.worker.prediction_log import PredictionLog
+from services.serving.worker.statistics import Statistics
 from services.serving.worker.table import Serving
 
 _GRACE_SECONDS: Final = 5.0
@@ -147,13 +149,16 @@ class Worker:
             ship_rows=MAX_ROWS,
             full=log.wake,
         )
-        dispatcher = Dispatcher(
+        inference = Inference(
             serving=self._serving,
             log=predictions,
             meters=meters,
+            statistics=Statistics(),
             first_answer=control.status_changed,
-            server_name=settings.server_name,
             max_rows=settings.max_batch_rows,
+        )
+        dispatcher = Dispatcher(
+            serving=self._serving, inference=inference, server_name=settings.server_name
         )
         front = open_front(
             settings.front,

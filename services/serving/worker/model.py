@@ -29,7 +29,7 @@ _DATATYPES: Final[Mapping[str, str]] = {
     "tensor(double)": "FP64",
     "tensor(string)": BYTES,
 }
-PLATFORM: Final = "onnxruntime_onnx"
+_PLATFORM: Final = "onnxruntime_onnx"
 _WARM_RUNS: Final = 3
 _SMOKE_ROWS: Final = 3
 
@@ -57,6 +57,7 @@ class Model:
         self.name = name
         self.version = version
         self.version_text = str(version)
+        self.platform = _PLATFORM
         self.inputs = tuple(_specs(session.get_inputs(), "input"))
         self.outputs = tuple(_specs(session.get_outputs(), "output"))
         self.input_places = {spec.name: place for place, spec in enumerate(self.inputs)}

@@ -10,11 +10,15 @@ from contextlib import contextmanager
 import grpc
 import pytest
 
-from services.serving.worker.dispatch import Call
+from services.serving.worker.calls import Call, Details, Reply
 from services.serving.worker.failure import Code, Failure
 from services.serving.worker.fronts import Front, Kind, open_front
 
 KINDS: tuple[Kind, ...] = ("native", "grpcio")
+
+
+def echo(payload: bytes, details: Details) -> Reply:  # noqa: ARG001
+    return Reply(payload=payload)
 
 
 @contextmanager
@@ -37,10 +41,10 @@ def _serving(kind: Kind, methods: Mapping[str, Call]) -> Iterator[tuple[Front, g
 def test_call_in_hand_is_finished_when_the_server_stops(kind: Kind) -> None:
     begun, go = threading.Event(), threading.Event()
 
-    def slow(payload: bytes) -> bytes:
+    def slow(payload: bytes, details: Details) -> Reply:
         begun.set()
         assert go.wait(10)
-        return payload
+        return echo(payload, details)
 
     with _serving(kind, {"/t.T/Slow": slow}) as (front, channel):
         answer = channel.unary_unary("/t.T/Slow").future(b"x")
@@ -54,14 +58,33 @@ def test_call_in_hand_is_finished_when_the_server_stops(kind: Kind) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_metadata_and_deadline_go_in_and_metadata_comes_out(kind: Kind) -> None:
+    def told(payload: bytes, details: Details) -> Reply:
+        assert details.first("x-missing") is None
+        assert details.deadline is not None
+        left = details.deadline - time.monotonic()
+        key = details.first("x-key") or ""
+        return Reply(payload=payload, metadata=[("x-key", key), ("x-left", f"{left:.3f}")])
+
+    with _serving(kind, {"/t.T/Told": told}) as (_, channel):
+        answer, call = channel.unary_unary("/t.T/Told").with_call(
+            b"x", timeout=20, metadata=[("x-key", "user 7")]
+        )
+        assert answer == b"x"
+        beside = dict(call.initial_metadata())
+        assert beside["x-key"] == "user 7"
+        assert 0 < float(beside["x-left"]) <= 20
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_slow_call_does_not_hold_up_another(kind: Kind) -> None:
     go = threading.Event()
 
-    def slow(payload: bytes) -> bytes:
+    def slow(payload: bytes, details: Details) -> Reply:
         assert go.wait(10)
-        return payload
+        return echo(payload, details)
 
-    with _serving(kind, {"/t.T/Slow": slow, "/t.T/Fast": bytes}) as (_, channel):
+    with _serving(kind, {"/t.T/Slow": slow, "/t.T/Fast": echo}) as (_, channel):
         held = channel.unary_unary("/t.T/Slow").future(b"x")
         began = time.monotonic()
         assert channel.unary_unary("/t.T/Fast")(b"y", timeout=10) == b"y"
@@ -73,7 +96,7 @@ def test_slow_call_does_not_hold_up_another(kind: Kind) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("code", list(Code))
 def test_failures_keep_their_code_and_words(kind: Kind, code: Code) -> None:
-    def fail(_: bytes) -> bytes:
+    def fail(_: bytes, __: Details) -> Reply:
         raise Failure(code, "näher betrachtet: 100% 'so'")
 
     with _serving(kind, {"/t.T/Fail": fail}) as (_, channel):
@@ -85,10 +108,10 @@ def test_failures_keep_their_code_and_words(kind: Kind, code: Code) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_fault_of_ours_is_an_error_for_the_client_and_the_next_call_works(kind: Kind) -> None:
-    def broken(_: bytes) -> bytes:
+    def broken(_: bytes, __: Details) -> Reply:
         raise RuntimeError("boom")
 
-    with _serving(kind, {"/t.T/Broken": broken, "/t.T/Fine": bytes}) as (_, channel):
+    with _serving(kind, {"/t.T/Broken": broken, "/t.T/Fine": echo}) as (_, channel):
         for _ in range(4):
             with pytest.raises(grpc.RpcError, match="boom"):
                 channel.unary_unary("/t.T/Broken")(b"")
@@ -97,7 +120,7 @@ def test_fault_of_ours_is_an_error_for_the_client_and_the_next_call_works(kind: 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_taken_port_is_an_error_at_once(kind: Kind) -> None:
-    with _serving(kind, {"/t.T/Fine": bytes}) as (front, _), pytest.raises(OSError, match=r"\S"):
+    with _serving(kind, {"/t.T/Fine": echo}) as (front, _), pytest.raises(OSError, match=r"\S"):
         open_front(
             kind,
             methods={},

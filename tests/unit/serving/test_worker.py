@@ -15,6 +15,7 @@ from headrace.limits import MAX_PREDICTION_ID, MAX_REQUEST_ID
 from headrace.rpc.inference import open_inference_pb2 as oip
 from services.serving.link.messages import Assignment, ModelAssignment, VersionFiles
 from services.serving.worker.batches import pack
+from services.serving.worker.calls import NOTHING_BESIDE
 from services.serving.worker.failure import Failure
 from services.serving.worker.loading import Outcome, make_so
 from services.serving.worker.model import Model, load
@@ -91,7 +92,7 @@ def test_message_about_many_inputs_is_short(tmp_path: Path) -> None:
     for number in range(1000):
         request.inputs.add(name=f"{number}{'x' * 100}", datatype="FP32", shape=[1, 4])
     with pytest.raises(Failure, match=r"got 1000 inputs .*\.\.\.\]") as failed:
-        plane.dispatcher.infer(request.SerializeToString())
+        plane.inference.infer(request.SerializeToString(), NOTHING_BESIDE)
     assert len(failed.value.message) < 1000
 
 
@@ -144,7 +145,7 @@ def test_only_the_first_answer_of_a_reign_is_noted_under_threads(tmp_path: Path)
 
     def ask(_: int) -> bytes:
         start.wait()
-        return plane.dispatcher.infer(payload)
+        return plane.inference.infer(payload, NOTHING_BESIDE).payload
 
     with ThreadPoolExecutor(8) as pool:
         assert len(list(pool.map(ask, range(8)))) == 8
@@ -159,7 +160,9 @@ def test_answer_of_a_pinned_version_is_no_first_answer(tmp_path: Path) -> None:
         model_name="m", model_version="1", raw_input_contents=[b"\0" * 16]
     )
     request.inputs.add(name="x", datatype="FP32", shape=[1, 4])
-    answer = oip.ModelInferResponse.FromString(plane.dispatcher.infer(request.SerializeToString()))
+    answer = oip.ModelInferResponse.FromString(
+        plane.inference.infer(request.SerializeToString(), NOTHING_BESIDE).payload
+    )
     assert answer.model_version == "1"
     assert plane.first_answers == []
 
@@ -249,7 +252,7 @@ def test_event_time_zero_is_a_time(tmp_path: Path) -> None:
     request = oip.ModelInferRequest(model_name="m", raw_input_contents=[b"\0" * 16])
     request.inputs.add(name="x", datatype="FP32", shape=[1, 4])
     request.parameters["event_time_us"].int64_param = 0
-    plane.dispatcher.infer(request.SerializeToString())
+    plane.inference.infer(request.SerializeToString(), NOTHING_BESIDE)
     assert [entry.event_time_us for entry in plane.log.take()] == [0]
 
 
@@ -259,7 +262,7 @@ def test_answers_are_counted_by_model_and_version(tmp_path: Path) -> None:
     request = oip.ModelInferRequest(model_name="m", raw_input_contents=[b"\0" * 48])
     request.inputs.add(name="x", datatype="FP32", shape=[3, 4])
     for _ in range(2):
-        plane.dispatcher.infer(request.SerializeToString())
+        plane.inference.infer(request.SerializeToString(), NOTHING_BESIDE)
     registry = plane.metrics.registry
     labels = {"model": "m", "version": "4"}
     assert registry.get_sample_value("inference_requests_total", labels) == 2
@@ -272,7 +275,7 @@ def test_names_that_clients_make_up_get_no_series(tmp_path: Path) -> None:
     for number in range(3):
         request = oip.ModelInferRequest(model_name=f"made-up-{number}")
         with pytest.raises(Failure):
-            plane.dispatcher.infer(request.SerializeToString())
+            plane.inference.infer(request.SerializeToString(), NOTHING_BESIDE)
     value = plane.metrics.registry.get_sample_value(
         "inference_failures_total", {"model": "", "code": "NOT_FOUND"}
     )

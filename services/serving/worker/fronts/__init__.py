@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal, Protocol, assert_never
 
-from services.serving.worker.dispatch import Call
+from services.serving.worker.calls import Call
 from services.serving.worker.fronts.grpcio_front import GrpcioFront
 from services.serving.worker.fronts.native_front import NativeFront
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +10,7 @@ from typing import Any, Final
 
 import grpc
 
-from services.serving.worker.dispatch import Call
+from services.serving.worker.calls import Call, Details
 from services.serving.worker.failure import Failure
 
 _CODES: Final = {code.value[0]: code for code in grpc.StatusCode}
@@ -61,9 +62,20 @@ class GrpcioFront:
 def _handler(call: Call) -> Callable[[bytes, Any], bytes]:
     def handle(payload: bytes, context: Any) -> bytes:
         try:
-            return call(payload)
+            reply = call(payload, _details(context))
         except Failure as failure:
             context.abort(_CODES[int(failure.code)], failure.message)
             raise
+        if reply.metadata:
+            context.send_initial_metadata(reply.metadata)
+        return reply.payload
 
     return handle
+
+
+def _details(context: Any) -> Details:
+    remaining = context.time_remaining()
+    return Details(
+        metadata=context.invocation_metadata(),
+        deadline=None if remaining is None else time.monotonic() + remaining,
+    )

@@ -8,12 +8,15 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from pygrpc_native import EVENT_CALL, NativeGrpcFront
 
-from services.serving.worker.dispatch import Call
+from services.serving.worker.calls import NOTHING_BESIDE, Call, Details
 from services.serving.worker.failure import Code, Failure
+
+if TYPE_CHECKING:
+    from pygrpc_native._native import CallDetails
 
 _AT_ONCE: Final = 1
 """Calls that one thread takes at a time: more would wait behind a slow one, and save nothing."""
@@ -38,6 +41,7 @@ class NativeFront:
             address,
             [(path, False) for path in methods],
             io_threads=1,
+            call_details=True,
             reuse_port=shared_port,
         )
         self._threads = [
@@ -69,14 +73,14 @@ class NativeFront:
                 thread.join(1)
 
     def _serve(self, number: int) -> None:
-        while (events := self._front.recv_batch(_AT_ONCE, _POLL_MS)) is not None:
+        while (events := self._front.recv_batch_details(_AT_ONCE, _POLL_MS)) is not None:
             self._busy.add(number)
-            for kind, call_id, method, payload, _ in events:
+            for kind, call_id, method, payload, _, beside in events:
                 if kind == EVENT_CALL and payload is not None:
-                    self._answer(call_id, method, payload)
+                    self._answer(call_id, method, payload, _details(beside))
             self._busy.discard(number)
 
-    def _answer(self, call_id: int, method: int, payload: bytes) -> None:
+    def _answer(self, call_id: int, method: int, payload: bytes, details: Details) -> None:
         if self._stopping:
             self._front.fail(call_id, Code.UNAVAILABLE, "the server is shutting down")
             return
@@ -87,11 +91,19 @@ class NativeFront:
             )
             return
         try:
-            answer = self._calls[method](payload)
+            reply = self._calls[method](payload, details)
         except Failure as failure:
             self._front.fail(call_id, failure.code, failure.message)
         except Exception as error:
             # A thread that dies would leave its calls hanging; the client is told instead.
             self._front.fail(call_id, Code.INTERNAL, f"{type(error).__name__}: {error}")
         else:
-            self._front.respond(call_id, answer)
+            self._front.respond(call_id, reply.payload, reply.metadata or None)
+
+
+def _details(beside: CallDetails | None) -> Details:
+    if beside is None:
+        return NOTHING_BESIDE
+    metadata, _, remaining = beside
+    deadline = None if remaining is None else time.monotonic() + remaining
+    return Details(metadata=metadata, deadline=deadline)
