@@ -13,10 +13,9 @@ from headrace.runtime.service import FastRoutes, Resources, Service
 from services.tracking import api, handlers
 from services.tracking.api import fast, server
 from services.tracking.api.call import Gate
-from services.tracking.api.fast import acknowledged
-from services.tracking.api.fast.acknowledged import Acknowledged
 from services.tracking.api.traces.otlp import PATH, SpanExports
 from services.tracking.settings import Settings
+from services.tracking.store.acknowledged import MOST
 from services.tracking.store.compactor import Compactor
 from services.tracking.store.folder import Folder
 from services.tracking.store.log import latest_writes
@@ -52,7 +51,6 @@ class Parts:
     """What the process is made of."""
 
     gate: Gate
-    acknowledged: Acknowledged
     writer: Writer
     intake: TraceIntake
     exports: SpanExports
@@ -93,11 +91,11 @@ def _wire(resources: Resources[Settings]) -> Parts:
         project=settings.project,
         purge_days=settings.purge_deleted_days,
         clock=resources.clock,
+        purged=writer.acknowledged.forget,
         log=resources.log,
     )
     return Parts(
         gate=gate,
-        acknowledged=Acknowledged(),
         writer=writer,
         intake=intake,
         exports=exports,
@@ -118,20 +116,15 @@ def _router(resources: Resources[Settings], parts: Parts) -> APIRouter:
 
 
 def _fast_routes(resources: Resources[Settings], parts: Parts) -> FastRoutes:
-    calls = fast.routes(
-        gate=parts.gate,
-        writer=parts.writer,
-        acknowledged=parts.acknowledged,
-        log=resources.log,
-    )
+    calls = fast.routes(gate=parts.gate, writer=parts.writer, log=resources.log)
     return {**calls, PATH: parts.exports.serve_fast}
 
 
 async def _remember(resources: Resources[Settings], parts: Parts) -> None:
     """What was acknowledged before the start may be sent again after it."""
     async with resources.pool.acquire() as connection:
-        for name, run_id in await latest_writes(connection, limit=acknowledged.MOST):
-            parts.acknowledged.add(name, run_id)
+        for name, run_id in await latest_writes(connection, limit=MOST):
+            parts.writer.acknowledged.add(name, run_id)
 
 
 def _subscriptions(resources: Resources[Settings]) -> list[Subscription]:

@@ -11,8 +11,10 @@ from services.tracking.store import purging
 
 async def purge(call: Call) -> Document:
     """Remove a deleted run for good; its files go soon after, also if this process dies."""
+    run_id = call.path["run_id"]
     async with call.resources.pool.acquire() as connection, connection.transaction():
-        await purging.purge_run(connection, project=call.project, run_id=call.path["run_id"])
+        await purging.purge_run(connection, project=call.project, run_id=run_id)
+    call.writer.acknowledged.forget([run_id])
     return {}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -75,14 +75,27 @@ async def runs_to_purge(
     return [row["run_id"] for row in rows]
 
 
-async def next_garbage(connection: Connection, *, project: str) -> Garbage | None:
-    """What to empty next, or None."""
+async def purged_lately(connection: Connection, *, project: str) -> Sequence[str]:
+    """Runs that any process purged within the last minute."""
+    run_ids: Sequence[str] = await connection.fetchval(
+        "select coalesce(array_agg(run_id), '{}') from artifact_garbage"
+        " where project = $1 and purged_at > now() - interval '1 minute'",
+        project,
+    )
+    return run_ids
+
+
+async def next_garbage(
+    connection: Connection, *, project: str, without: Collection[str]
+) -> Garbage | None:
+    """What to empty next, but for some runs' files, or None."""
     row = await connection.fetchrow(
         f"select run_id, prefix, purged_at < now() - interval '{_LAST_WRITE}' as late"  # noqa: S608
         " from artifact_garbage where project = $1"
         f" and (emptied_at is null or purged_at < now() - interval '{_LAST_WRITE}')"
-        " order by purged_at limit 1",
+        " and run_id <> all($2) order by purged_at limit 1",
         project,
+        list(without),
     )
     if row is None:
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Collection
 from datetime import timedelta
 from typing import Final
 
@@ -29,7 +30,8 @@ _TROUBLE: Final = (*DATABASE_TROUBLE, BotoCoreError, ClientError, HeadraceError)
 class Sweeper:
     """Runs until cancelled; several processes may, since all that it does can be done twice.
 
-    `purge_days`: runs that are deleted for longer are purged; None keeps them.
+    `purge_days`: runs that are deleted for longer are purged; None keeps them. `purged` is told
+    of runs that are gone, whichever process purged them.
     """
 
     def __init__(
@@ -40,6 +42,7 @@ class Sweeper:
         project: str,
         purge_days: int | None,
         clock: Clock,
+        purged: Callable[[Collection[str]], None],
         log: Log,
     ) -> None:
         self._pool = pool
@@ -47,7 +50,9 @@ class Sweeper:
         self._project = project
         self._purge_days = purge_days
         self._clock = clock
+        self._purged = purged
         self._log = log
+        self._left: set[str] = set()
 
     async def run(self) -> None:
         """Sweep for ever; a backend that is away only delays it."""
@@ -57,12 +62,18 @@ class Sweeper:
         while True:
             try:
                 await self._purge_old()
+                await self._tell_purged()
                 worked = await self._empty_next()
             except _TROUBLE as error:
                 worked = False
                 self._log.warning("not_swept", reason=repr(error))
             if not worked:
                 await asyncio.sleep(_LOOK_SECONDS)
+
+    async def _tell_purged(self) -> None:
+        async with self._pool.acquire() as connection:
+            if gone := await purging.purged_lately(connection, project=self._project):
+                self._purged(gone)
 
     async def _sweep_uploads(self) -> None:
         while True:
@@ -94,15 +105,21 @@ class Sweeper:
         self._log.info("run_purged", run_id=run_id, deleted_days=self._purge_days)
 
     async def _empty_next(self) -> bool:
+        """Empty one prefix; one that fails is left alone until all others had their turn."""
         async with self._pool.acquire() as connection:
-            garbage = await purging.next_garbage(connection, project=self._project)
+            garbage = await purging.next_garbage(
+                connection, project=self._project, without=self._left
+            )
             back = garbage is not None and await purging.is_back(connection, garbage)
         if garbage is None:
+            self._left.clear()
             return False
+        self._left.add(garbage.run_id)
         if garbage.prefix is not None and not back:
             removed = await self._blobs.delete_below(garbage.prefix)
             self._log.info("artifacts_removed", run_id=garbage.run_id, files=removed)
         await self._note(garbage, back=back)
+        self._left.discard(garbage.run_id)
         return True
 
     async def _note(self, garbage: Garbage, *, back: bool) -> None:

@@ -14,6 +14,7 @@ from headrace.runtime.db import Connection
 from services.tracking.domain.entities import RunInfo
 from services.tracking.domain.entries import Entry, NewRun
 from services.tracking.domain.points import Columns, Point, columns_of_all
+from services.tracking.store.acknowledged import Acknowledged
 from services.tracking.store.group import GroupCommit
 from services.tracking.store.live import Hub, News
 from services.tracking.store.log import Outcome, append, needs_transaction
@@ -63,6 +64,7 @@ class Writer:
             self._start, most_in_group=256, most_waiting=4096, faults=_BLAMED
         )
         self.recent = Recent()
+        self.acknowledged = Acknowledged()
         self.hub = Hub()
         self.appended = asyncio.Event()
         self._unfolded = 0

@@ -176,12 +176,55 @@ async def test_a_purged_run_is_looked_at_again_when_no_signed_url_is_valid_any_m
                 run_id,
                 age,
             )
-        found = await purging.next_garbage(connection, project="default")
+        found = await purging.next_garbage(connection, project="default", without=())
         assert found is not None
         assert found.run_id == "old"
         await purging.forget(connection, found, back=False)
-        assert await purging.next_garbage(connection, project="default") is None
+        assert await purging.next_garbage(connection, project="default", without=()) is None
     await pool.close()
+
+
+async def test_files_that_cannot_be_removed_do_not_keep_others_waiting(
+    database: TestDatabase,
+) -> None:
+    pool = await db.open_pool(database.url("tracking"), schema="tracking", size=1)
+    packages = (db.BUS_MIGRATIONS, "services.tracking.migrations")
+    await db.migrate(pool, schema="tracking", packages=packages)
+    async with pool.acquire() as connection:
+        for run_id, age in (("older", "2 minutes"), ("old", "1 minute")):
+            await connection.execute(
+                "insert into artifact_garbage (run_id, project, purged_at)"
+                " values ($1, 'default', now() - $2::text::interval)",
+                run_id,
+                age,
+            )
+        found = await purging.next_garbage(connection, project="default", without={"older"})
+        assert found is not None
+        assert found.run_id == "old"
+    await pool.close()
+
+
+def test_a_batch_for_a_purged_run_counts_anew_when_the_run_is_imported_again(
+    http: httpx.Client, experiment: str
+) -> None:
+    run_id = new_run(http, experiment)
+    metrics = [{"key": "loss", "value": i, "timestamp": i, "step": i} for i in range(500)]
+    batch = {"run_id": run_id, "metrics": metrics}
+    assert http.post(f"{MLFLOW}/runs/log-batch", json=batch).status_code == 200
+    delete(http, run_id)
+    assert purge(http, run_id).status_code == 200
+    name = http.get(f"{MLFLOW}/experiments/get", params={"experiment_id": experiment}).json()
+    back = {
+        "experiment": {"name": name["experiment"]["name"]},
+        "run": {"run_id": run_id, "start_time": 1},
+    }
+    answer = http.post("/api/tracking/v1/imports/runs", json=back)
+    assert answer.status_code == 200, answer.text
+    assert http.post(f"{MLFLOW}/runs/log-batch", json=batch).status_code == 200
+    history = http.get(
+        f"{MLFLOW}/metrics/get-history", params={"run_id": run_id, "metric_key": "loss"}
+    ).json()
+    assert len(history["metrics"]) == 500
 
 
 def test_files_in_a_place_that_others_share_are_kept(

@@ -16,9 +16,9 @@ from headrace.runtime.service import FastAnswer, FastFunction, FastRequest, Fast
 from headrace.runtime.telemetry import Log
 from services.tracking.api.call import Gate, guarded_fast
 from services.tracking.api.documents import info_document, pairs_document
-from services.tracking.api.fast.acknowledged import Acknowledged, name_of
 from services.tracking.api.fast.reading import Reader
 from services.tracking.domain.entries import Chain, Entry
+from services.tracking.store.acknowledged import name_of
 from services.tracking.store.chains import chain_of
 from services.tracking.store.writer import Writer
 
@@ -27,13 +27,13 @@ _DONE: Final = FastAnswer(200, b"{}")
 _Read = Callable[[Mapping[str, object], Chain | None], Entry | None]
 
 
-def routes(*, gate: Gate, writer: Writer, acknowledged: Acknowledged, log: Log) -> FastRoutes:
+def routes(*, gate: Gate, writer: Writer, log: Log) -> FastRoutes:
     """Functions by path, under both of the bases that clients use."""
     calls = _Calls(gate=gate, writer=writer, log=log)
     reader = Reader()
     functions: dict[str, FastFunction] = {
         "log-metric": calls.writing(reader.metric),
-        "log-batch": calls.log_batch(reader.batch, acknowledged),
+        "log-batch": calls.log_batch(reader.batch),
         "log-parameter": calls.writing(reader.param),
         "set-tag": calls.writing(reader.tag),
         "create": calls.create_run(reader),
@@ -56,8 +56,9 @@ class _Calls:
 
         return serve
 
-    def log_batch(self, read: _Read, acknowledged: Acknowledged) -> FastFunction:
+    def log_batch(self, read: _Read) -> FastFunction:
         """As `writing`; the same points in the same words again cost a look at the run."""
+        acknowledged = self._writer.acknowledged
 
         async def serve(request: FastRequest) -> FastAnswer | None:
             if not request.is_json:

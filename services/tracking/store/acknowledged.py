@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
+from collections.abc import Collection
 from typing import Final
 
 MOST: Final = 20_000
@@ -31,6 +32,12 @@ class Acknowledged:
         self._runs[name] = run_id
         if len(self._runs) > MOST:
             self._runs.popitem(last=False)
+
+    def forget(self, run_ids: Collection[str]) -> None:
+        """These runs are gone: one that comes back under its id has taken nothing yet."""
+        gone = set(run_ids)
+        for name in [name for name, run_id in self._runs.items() if run_id in gone]:
+            del self._runs[name]
 
 
 def name_of(body: bytes) -> bytes | None:
