@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from services.tracking.domain.names import check_key, join
 from services.tracking.domain.values import INT64_MAX, integer_of, missing, number_of
 
 ScalarT = TypeVar("ScalarT", bound=np.generic)
+_MOST_SPANS: Final = 32
 
 Point = tuple[str, float, int, int]
 """key, value, timestamp (ms), step"""
@@ -156,6 +157,14 @@ def columns_of_all(points: Sequence[Columns | Point]) -> Columns:
         return united(parts)
     gathered = packed(Points(*map(list, zip(*singles, strict=True))))
     return united([*parts, gathered]) if parts else gathered.canonical()
+
+
+def spans(timestamps: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """First and last of a few intervals that hold all of them and leave out the widest gaps."""
+    ordered = np.unique(timestamps)
+    gaps = np.diff(ordered.astype(np.uint64))  # unsigned: the widest gap of int64 fits
+    widest = np.sort(np.argsort(gaps)[::-1][: _MOST_SPANS - 1])
+    return ordered[np.concatenate(([0], widest + 1))], ordered[np.append(widest, len(gaps))]
 
 
 def without(columns: Columns, stored: Columns) -> Columns:

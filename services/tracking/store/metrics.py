@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from headrace.runtime.db import Connection
 from services.tracking.domain.chunks import Chunk, decode
 from services.tracking.domain.entities import ModelMetric
-from services.tracking.domain.points import Columns
+from services.tracking.domain.points import Columns, spans
 from services.tracking.domain.summaries import (
     Extremes,
     Floats,
@@ -59,14 +59,16 @@ async def summaries_of(
 
 async def overlapping(connection: Connection, *, run_id: str, columns: Columns) -> list[Columns]:
     """Folded chunks of a run that may hold one of these points."""
+    first, last = spans(columns.timestamps)
     rows = await connection.fetch(
         "select keys, codec, body from metric_chunk as chunk where run_id = $1"
-        " and last_timestamp >= $2 and first_timestamp <= $3 and keys && $4"
+        " and exists (select from unnest($2::bigint[], $3::bigint[]) as span (first, last)"
+        " where last_timestamp >= span.first and first_timestamp <= span.last) and keys && $4"
         " and not exists (select from run_log"
         " where run_log.run_id = $1 and run_log.chunk_id = chunk.chunk_id)",
         run_id,
-        int(columns.timestamps.min()),
-        int(columns.timestamps.max()),
+        first.tolist(),
+        last.tolist(),
         list(columns.keys),
     )
     return [_decoded(row) for row in rows]

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
+import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.tracking.domain.chunks import decode, encode
-from services.tracking.domain.points import Columns, Points, columns_of, merge_columns, without
+from services.tracking.domain.points import (
+    Columns,
+    Points,
+    columns_of,
+    merge_columns,
+    spans,
+    without,
+)
 from services.tracking.domain.sampling import sample
 from services.tracking.domain.summaries import At, Summaries, Summary, no_summaries, summaries_of
 from services.tracking.domain.values import INT64_MAX
@@ -37,6 +46,27 @@ def test_a_chunk_gives_back_its_points(points: list[tuple[str, float, int, int]]
     assert list(map(repr, again.points())) == list(map(repr, columns.points()))
     assert chunk.points == len(again)
     assert chunk.first_timestamp == min(point[2] for point in points)
+
+
+@given(
+    st.lists(
+        st.one_of(st.integers(0, 500).map(lambda n: n * 1000), st.integers(0, INT64_MAX)),
+        min_size=1,
+        max_size=200,
+    )
+)
+def test_spans_hold_every_moment_and_leave_out_the_widest_gaps(moments: list[int]) -> None:
+    first, last = (column.tolist() for column in spans(np.array(moments, dtype=np.int64)))
+    assert all(
+        any(low <= moment <= high for low, high in zip(first, last, strict=True))
+        for moment in moments
+    )
+    assert first == sorted(first)
+    assert len(first) == min(32, len(set(moments)))
+    ordered = sorted(set(moments))
+    gaps = sorted(high - low for low, high in pairwise(ordered))
+    left_out = sorted(low - high for high, low in zip(last, first[1:], strict=False))
+    assert left_out == gaps[len(gaps) - len(left_out) :]
 
 
 @given(POINTS, st.randoms(use_true_random=False))
