@@ -110,6 +110,7 @@ def _router(resources: Resources[Settings], parts: Parts) -> APIRouter:
         resources,
         gate=parts.gate,
         writer=parts.writer,
+        folder=parts.folder,
         intake=parts.intake,
         exports=parts.exports,
     )

@@ -29,6 +29,7 @@ from services.tracking.api import (
 from services.tracking.api.call import Gate, RouteTable, endpoint
 from services.tracking.api.traces.otlp import PATH, SpanExports
 from services.tracking.settings import Settings
+from services.tracking.store.folder import Folder
 from services.tracking.store.traces.intake import TraceIntake
 from services.tracking.store.writer import Writer
 
@@ -41,6 +42,7 @@ def router(
     *,
     gate: Gate,
     writer: Writer,
+    folder: Folder,
     intake: TraceIntake,
     exports: SpanExports,
 ) -> APIRouter:
@@ -50,7 +52,7 @@ def router(
 
     def add(prefix: str, table: RouteTable) -> None:
         for method, path, function in table:
-            serve = endpoint(function, resources, gate, writer)
+            serve = endpoint(function, resources, gate, writer, folder)
             routes.add_route(prefix + path, serve, methods=[method])
 
     def add_streams(prefix: str, table: artifacts.StreamTable) -> None:

@@ -21,6 +21,7 @@ from services.tracking.api.fields import Fields, of_body, of_query
 from services.tracking.domain.entries import Chain
 from services.tracking.settings import Settings
 from services.tracking.store.chains import chain_of
+from services.tracking.store.folder import Folder
 from services.tracking.store.writer import Writer
 
 MAX_BODY: Final = 48 * 1024 * 1024
@@ -40,6 +41,7 @@ class Call:
     chain: Chain | None
     resources: Resources[Settings]
     writer: Writer
+    folder: Folder
 
     @property
     def project(self) -> str:
@@ -99,7 +101,11 @@ class Gate:
 
 
 def endpoint(
-    function: Function, resources: Resources[Settings], gate: Gate, writer: Writer
+    function: Function,
+    resources: Resources[Settings],
+    gate: Gate,
+    writer: Writer,
+    folder: Folder,
 ) -> Endpoint:
     """The route that answers with a JSON object, or with MLflow's error JSON."""
 
@@ -116,6 +122,7 @@ def endpoint(
                     chain=_chain(request),
                     resources=resources,
                     writer=writer,
+                    folder=folder,
                 )
                 document = await function(call)
             if isinstance(document, Response):

@@ -33,7 +33,6 @@ from services.tracking.domain.search import (
 from services.tracking.domain.values import integer_of
 from services.tracking.store import folding, runs, search, writes
 from services.tracking.store.contents import load_runs
-from services.tracking.store.live import News
 from services.tracking.store.run_conditions import Scope
 
 LOADED_AT_ONCE: Final = 500
@@ -128,14 +127,8 @@ async def fold_first(call: Call, experiments: Sequence[int]) -> None:
     """Bring what was just logged into the summaries that a search looks at."""
     async with call.resources.pool.acquire() as connection:
         waiting = await folding.unfolded(connection, project=call.project, experiments=experiments)
-    if not waiting:
-        return
-    news: list[News] = []
-    recent = call.writer.recent.points
-    async with call.resources.bus.transaction() as tx:
-        await folding.fold_all(tx, waiting, project=call.project, recent=recent, news=news)
-    for one in news:
-        call.writer.hub.tell(one)
+    if waiting:
+        await call.folder.catch_up(waiting)
 
 
 async def _move(call: Call, stage: LifecycleStage) -> Document:

@@ -51,6 +51,17 @@ class Folder:
                 await asyncio.sleep(_WAIT_SECONDS)
             await asyncio.sleep(PAUSE_SECONDS)
 
+    async def catch_up(self, run_ids: Sequence[str]) -> None:
+        """Fold what these runs have in the log; one that cannot be folded stays as it is.
+
+        Raises what a database that is away raises.
+        """
+        async with self._bus.transaction(Caller.none()) as tx:
+            last = await folding.last_entry(tx.connection)
+        while wanted := [run_id for run_id in run_ids if run_id not in self._left]:
+            if not await self._fold(wanted, last):
+                return
+
     async def _wait(self) -> None:
         try:
             async with asyncio.timeout(_LOOK_SECONDS):

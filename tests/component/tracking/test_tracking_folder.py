@@ -21,15 +21,27 @@ from tests.harness.bus import until
 API = "/api/2.0/mlflow"
 
 
-def new_run(http: httpx.Client) -> str:
+def new_experiment(http: httpx.Client) -> str:
     made = http.post(f"{API}/experiments/create", json={"name": f"folder {uuid4()}"}).json()
-    run = http.post(f"{API}/runs/create", json={**made, "start_time": 1})
+    return str(made["experiment_id"])
+
+
+def new_run(http: httpx.Client, experiment: str | None = None) -> str:
+    home = experiment or new_experiment(http)
+    run = http.post(f"{API}/runs/create", json={"experiment_id": home, "start_time": 1})
     return str(run.json()["run"]["info"]["run_id"])
 
 
 def log_point(http: httpx.Client, run_id: str) -> None:
     point = {"run_id": run_id, "key": "loss", "value": 1.0, "timestamp": 1, "step": 1}
     assert http.post(f"{API}/runs/log-metric", json=point).status_code == 200
+
+
+def runs_with_loss(http: httpx.Client, experiment: str) -> list[str]:
+    search = {"experiment_ids": [experiment], "filter": "metrics.loss = 1"}
+    answer = http.post(f"{API}/runs/search", json=search)
+    assert answer.status_code == 200, answer.text
+    return [str(run["info"]["run_id"]) for run in answer.json()["runs"]]
 
 
 @pytest.mark.parametrize("is_there", [True, False], ids=["undecodable", "gone"])
@@ -57,6 +69,24 @@ async def test_a_run_that_cannot_be_folded_keeps_no_other_from_it(
             )
 
         await until(is_folded, seconds=20)
+    await connection.close()
+
+
+async def test_a_search_goes_on_without_what_cannot_be_folded(
+    own_tracking: TrackingProcess, database: TestDatabase
+) -> None:
+    connection = await asyncpg.connect(database.url("tracking"))
+    with httpx.Client(base_url=own_tracking.url, timeout=20) as http:
+        experiment = new_experiment(http)
+        stuck, found = new_run(http, experiment), new_run(http, experiment)
+        await connection.execute(
+            "insert into tracking.run_log (run_id, digest, points, keys, codec, body)"
+            " values ($1, decode(md5('x'), 'hex'), 1, 'loss', 1, 'not compressed')",
+            stuck,
+        )
+        log_point(http, found)
+        for _ in range(2):
+            assert runs_with_loss(http, experiment) == [found]
     await connection.close()
 
 
