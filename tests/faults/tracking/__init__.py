@@ -1,1 +1,1 @@
-"""Points, params and summaries while the service, the database and the broker are killed."""
+"""Points, params and summaries, over HTTP and Kafka, while the service, the database and the broker are killed."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import math
 from collections import Counter
@@ -12,7 +13,7 @@ from typing import Any, Final
 import asyncpg
 import httpx
 
-from tests.faults.tracking.ledger import Ledger, Seen, Series, seen
+from tests.faults.tracking.ledger import Ledger, Seen, Series, Write, seen
 from tests.faults.tracking.writer import API
 from tests.harness.bus import until
 
@@ -31,6 +32,19 @@ class Judgement:
     points: int
     digest: str
     violations: Sequence[str]
+
+
+async def arrived(http: httpx.AsyncClient, reports: Sequence[Write], *, seconds: float) -> None:
+    """Wait until these reports came from Kafka; what does not come is for `judge` to tell."""
+    for report in reports:
+        key, point = report.points[-1]
+        series = Series(report.run_id, key)
+
+        async def has_come(series: Series = series, point: Seen = point) -> bool:
+            return point in await _history(http, series)
+
+        with contextlib.suppress(AssertionError):
+            await until(has_come, seconds=seconds, what=f"the last report about {series}")
 
 
 async def judge(http: httpx.AsyncClient, database_url: str, ledger: Ledger) -> Judgement:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from random import Random
@@ -16,12 +16,16 @@ import httpx
 
 from deploy.local import Stack, identity
 from deploy.local.process import SupervisedProcess
-from tests.faults.tracking.judge import Judgement, judge
+from headrace.client import EventProducer
+from tests.faults.tracking.judge import Judgement, arrived, judge
 from tests.faults.tracking.ledger import Ledger
 from tests.faults.tracking.plan import VICTIMS, Kill, Plan
+from tests.faults.tracking.reporter import Reporter
 from tests.faults.tracking.writer import API, Writer
 
 _WRITERS: Final = 6
+_REPORTERS: Final = 2
+_ARRIVAL_SECONDS: Final = 60.0
 _READY_SECONDS: Final = 90.0
 _ENDING_SECONDS: Final = 60.0
 
@@ -62,39 +66,70 @@ async def carry_out(stack: Stack, plan: Plan) -> Verdict:
     """One round; returns when it is judged."""
     began = time.monotonic()
     ledger = Ledger()
-    async with httpx.AsyncClient(base_url=stack.urls["tracking"], timeout=15) as http:
-        writers = await _writers(http, plan, ledger)
+    async with (
+        httpx.AsyncClient(base_url=stack.urls["tracking"], timeout=15) as http,
+        EventProducer(kafka=stack.urls["kafka"], source="/faults") as producer,
+    ):
+        experiment = f"faults {plan.seed} {uuid4().hex}"
+        runs = await _runs(http, experiment)
+        writers = _writers(http, runs, plan, ledger)
+        reporters = _reporters(producer, experiment, runs, plan, ledger)
         ending = asyncio.Event()
         async with asyncio.TaskGroup() as tasks:
-            writing = [tasks.create_task(writer.run(ending)) for writer in writers]
+            writing = [
+                *(tasks.create_task(writer.run(ending)) for writer in writers),
+                *(tasks.create_task(reporter.run(ending)) for reporter in reporters),
+            ]
             killing = [tasks.create_task(_kill(stack, kill)) for kill in plan.kills]
             await asyncio.sleep(plan.seconds)
             await asyncio.gather(*killing)
             await _heal(stack)
             ending.set()
             await asyncio.wait_for(asyncio.gather(*writing), _ENDING_SECONDS)
+        reports = [write for reporter in reporters for write in reporter.last.values()]
+        await arrived(http, reports, seconds=_ARRIVAL_SECONDS)
         judgement = await judge(http, stack.backends.admin_url(), ledger)
     return Verdict(plan=plan, ledger=ledger, judgement=judgement, seconds=time.monotonic() - began)
 
 
-async def _writers(http: httpx.AsyncClient, plan: Plan, ledger: Ledger) -> list[Writer]:
-    """Each with a run of its own, and one run of all."""
-    name = f"faults {plan.seed} {uuid4().hex}"
-    made = (await http.post(f"{API}/experiments/create", json={"name": name})).json()
+async def _runs(http: httpx.AsyncClient, experiment: str) -> list[str]:
+    """One run of all, then one for each who writes or reports."""
+    made = (await http.post(f"{API}/experiments/create", json={"name": experiment})).json()
     runs = [
         (await http.post(f"{API}/runs/create", json={**made, "start_time": number})).json()
-        for number in range(_WRITERS + 1)
+        for number in range(1 + _WRITERS + _REPORTERS)
     ]
-    shared, *own = (run["run"]["info"]["run_id"] for run in runs)
+    return [str(run["run"]["info"]["run_id"]) for run in runs]
+
+
+def _writers(
+    http: httpx.AsyncClient, runs: Sequence[str], plan: Plan, ledger: Ledger
+) -> list[Writer]:
     return [
         Writer(
             name=f"w{number}",
             http=http,
-            run_ids=(shared, mine),
+            run_ids=(runs[0], mine),
             random=Random(f"{plan.seed} {number}"),
             ledger=ledger,
         )
-        for number, mine in enumerate(own)
+        for number, mine in enumerate(runs[1 : 1 + _WRITERS])
+    ]
+
+
+def _reporters(
+    producer: EventProducer, experiment: str, runs: Sequence[str], plan: Plan, ledger: Ledger
+) -> list[Reporter]:
+    return [
+        Reporter(
+            name=f"r{number}",
+            producer=producer,
+            experiment=experiment,
+            run_ids=(runs[0], mine),
+            random=Random(f"{plan.seed} reporter {number}"),
+            ledger=ledger,
+        )
+        for number, mine in enumerate(runs[1 + _WRITERS :])
     ]
 
 
