@@ -1,1 +1,1 @@
-"""Points, params and summaries, over HTTP and Kafka, while the service, the database and the broker are killed."""
+"""What was logged over HTTP and Kafka while service, database and broker are killed."""
