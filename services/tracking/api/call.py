@@ -18,6 +18,7 @@ from headrace.runtime.telemetry import Log
 from services.tracking.api.documents import Document
 from services.tracking.api.errors import answer, is_unforeseen
 from services.tracking.api.fields import Fields, of_body, of_query
+from services.tracking.domain.budget import ByteBudget
 from services.tracking.domain.entries import Chain
 from services.tracking.settings import Settings
 from services.tracking.store.chains import chain_of
@@ -61,9 +62,9 @@ class Gate:
 
     def __init__(self, most: int, *, most_bytes: int) -> None:
         self._most = most
-        self._most_bytes = most_bytes
         self._inside = 0
-        self._bytes = 0
+        self.bodies = ByteBudget(most_bytes, of="bodies")
+        """For a body whose size nobody said, as it comes."""
 
     @contextmanager
     def inside(self, size: int = 0) -> Iterator[None]:
@@ -72,32 +73,11 @@ class Gate:
             raise Transient(f"more than {self._most} calls are in hand")
         self._inside += 1
         try:
-            with self.holding() as take:
+            with self.bodies.request() as take:
                 take(size)
                 yield
         finally:
             self._inside -= 1
-
-    @contextmanager
-    def holding(self) -> Iterator[Callable[[int], None]]:
-        """A function for the bytes of a body whose size nobody said, as they come.
-
-        They are given back after. It raises Transient if that is too much.
-        """
-        mine = 0
-
-        def take(size: int) -> None:
-            nonlocal mine
-            others = self._bytes - mine
-            if size and others and self._bytes + size > self._most_bytes:
-                raise Transient(f"bodies in hand have more than {self._most_bytes} bytes")
-            self._bytes += size
-            mine += size
-
-        try:
-            yield take
-        finally:
-            self._bytes -= mine
 
 
 def endpoint(
@@ -113,7 +93,7 @@ def endpoint(
         declared = _declared_size(request)
 
         async def work() -> Response:
-            with gate.holding() as take:
+            with gate.bodies.request() as take:
                 fields = await _fields(request, take if declared is None else _taken)
                 call = Call(
                     fields=fields,

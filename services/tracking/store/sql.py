@@ -42,10 +42,10 @@ class Arguments:
     def __init__(self) -> None:
         self.values: list[object] = []
 
-    def bind(self, value: object, kind: str) -> str:
-        """The placeholder of a value, of an SQL type."""
+    def bind(self, value: object, kind: str | None = None) -> str:
+        """The placeholder of a value, of an SQL type where its place does not tell it."""
         self.values.append(value)
-        return f"${len(self.values)}::{kind}"
+        return f"${len(self.values)}::{kind}" if kind else f"${len(self.values)}"
 
     def compare(self, column: str, operator: str, value: Value) -> str:
         """A column compared with a value: text, number, or several of either.

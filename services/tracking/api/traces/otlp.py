@@ -11,10 +11,10 @@ from starlette.responses import Response
 from headrace.errors import InvalidInput
 from headrace.runtime.service import FastAnswer, FastRequest, Resources
 from services.tracking.api.call import Gate, guarded, guarded_fast
+from services.tracking.domain.budget import ByteBudget
 from services.tracking.domain.errors import NotSpans
 from services.tracking.domain.names import check_run_id, experiment_number
 from services.tracking.domain.traces import otlp
-from services.tracking.domain.traces.budget import ByteBudget
 from services.tracking.settings import Settings
 from services.tracking.store.traces.intake import TraceIntake
 from services.tracking.store.traces.writes import SpanWrite
@@ -36,7 +36,7 @@ class SpanExports:
         self._resources = resources
         self._gate = gate
         self._intake = intake
-        self._budget = ByteBudget(MAX_IN_HAND)
+        self._budget = ByteBudget(MAX_IN_HAND, of="spans")
 
     async def serve(self, request: Request) -> Response:
         """Answers every request, in either encoding."""

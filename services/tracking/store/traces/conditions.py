@@ -17,7 +17,7 @@ from services.tracking.domain.traces.search import (
     OneSpan,
     Order,
 )
-from services.tracking.store.sql import OPERATORS
+from services.tracking.store.sql import OPERATORS, Arguments
 
 _OPERATORS: Final = {**OPERATORS, "RLIKE": "~"}
 _COLUMNS: Final = {
@@ -36,18 +36,6 @@ _RUNS: Final = (
     "select trace.metadata ->> 'mlflow.sourceRun' as run_id"
     " union all select run_id from trace_run where trace_run.trace_id = trace.trace_id"
 )
-
-
-class Arguments:
-    """The arguments of a statement under construction."""
-
-    def __init__(self) -> None:
-        self.values: list[object] = []
-
-    def bind(self, value: object) -> str:
-        """The placeholder of a value."""
-        self.values.append(value)
-        return f"${len(self.values)}"
 
 
 def relaxed(condition: Condition, arguments: Arguments, *, positive: bool = True) -> str:

@@ -8,7 +8,8 @@ from typing import Final
 
 from headrace.runtime.db import Connection
 from services.tracking.domain.traces.metrics import TOKENS, Aggregation, MetricQuery
-from services.tracking.store.traces.conditions import Arguments, relaxed
+from services.tracking.store.sql import Arguments
+from services.tracking.store.traces.conditions import relaxed
 
 _USAGE: Final = "trace.metadata ->> 'mlflow.trace.tokenUsage'"
 _DIMENSIONS: Final = {

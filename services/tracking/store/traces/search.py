@@ -24,12 +24,8 @@ from services.tracking.domain.traces.search import (
     Order,
     spans_asked,
 )
-from services.tracking.store.traces.conditions import (
-    Arguments,
-    clause_sql,
-    order_sql,
-    relaxed,
-)
+from services.tracking.store.sql import Arguments
+from services.tracking.store.traces.conditions import clause_sql, order_sql, relaxed
 from services.tracking.store.traces.reads import COLUMNS, TABLES, get_blocks, with_assessments
 
 MOST_LOOKED_INTO: Final = 5000
