@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from headrace.errors import InvalidInput, NotFound, Permanent
+from headrace.errors import InvalidInput, NotFound, Permanent, Transient
 
 
 class NotOffered(Permanent):
@@ -19,6 +19,10 @@ class UnsupportedEncoding(Permanent):
 
 class NotSpans(Permanent):
     """A well-formed OTLP request whose spans cannot be kept, or that says not where."""
+
+
+class RunHeld(Transient):
+    """Another transaction changes the run at this moment."""
 
 
 def no_trace(trace_id: str) -> NotFound:

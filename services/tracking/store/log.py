@@ -104,18 +104,21 @@ def needs_transaction(entries: Sequence[Entry]) -> bool:
     return any(entry.params or entry.tags for entry in entries)
 
 
-async def append(connection: Connection, entries: Sequence[Entry], *, project: str) -> Appended:
+async def append(
+    connection: Connection, entries: Sequence[Entry], *, project: str, wait: bool = True
+) -> Appended:
     """Add entries, each of them whole or not at all.
 
     A repetition is taken and changes nothing. The connection must be inside a transaction if
-    `needs_transaction`.
+    `needs_transaction`. Without `wait`, the outcome of an entry whose params or tags would have to
+    wait for another transaction is RunHeld.
     """
     if len(entries) == 1 and (chunk := _plain_chunk(entries[0])) is not None:
         return await _append_one(connection, entries[0], chunk, project=project)
     outcomes: list[Outcome] = [None] * len(entries)
     fresh = dict(enumerate(entries))
     if needs_transaction(entries):
-        refused, fresh = await write_pairs(connection, entries, project=project)
+        refused, fresh = await write_pairs(connection, entries, project=project, wait=wait)
         for place, error in refused.items():
             outcomes[place] = error
     run_ids = list({entry.run_id for entry in fresh.values()})

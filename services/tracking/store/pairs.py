@@ -12,14 +12,17 @@ from headrace.runtime.db import Connection
 from services.tracking.domain.batches import changed_param, changed_params
 from services.tracking.domain.entities import RUN_NAME_TAG
 from services.tracking.domain.entries import Entry
-from services.tracking.domain.errors import inactive_run, no_run, stop_requested
+from services.tracking.domain.errors import RunHeld, inactive_run, no_run, stop_requested
 
 
 async def write_pairs(
-    connection: Connection, entries: Sequence[Entry], *, project: str
+    connection: Connection, entries: Sequence[Entry], *, project: str, wait: bool
 ) -> tuple[dict[int, Exception], dict[int, Entry]]:
-    """Write the params and tags of entries; returns refusals, and the rest with what changed."""
-    states = await _lock_runs(connection, entries, project=project)
+    """Write the params and tags of entries; returns refusals, and the rest with what changed.
+
+    Without `wait`, entries of runs that somebody holds are refused with RunHeld.
+    """
+    states, held = await _lock_runs(connection, entries, project=project, wait=wait)
     params, tags = await _stored_pairs(connection, entries)
     refused: dict[int, Exception] = {}
     fresh: dict[int, Entry] = {}
@@ -29,7 +32,11 @@ async def write_pairs(
         if not (entry.params or entry.tags):
             fresh[place] = entry
             continue
-        error = refusal(entry.run_id, states.get(entry.run_id)) or _conflict(entry, params)
+        error = (
+            RunHeld(f"run {entry.run_id} is being changed")
+            if entry.run_id in held
+            else refusal(entry.run_id, states.get(entry.run_id)) or _conflict(entry, params)
+        )
         if error is not None:
             refused[place] = error
             continue
@@ -73,15 +80,25 @@ def _conflict(entry: Entry, params: Mapping[tuple[str, str], str]) -> InvalidInp
 
 
 async def _lock_runs(
-    connection: Connection, entries: Sequence[Entry], *, project: str
-) -> dict[str, asyncpg.Record]:
+    connection: Connection, entries: Sequence[Entry], *, project: str, wait: bool
+) -> tuple[dict[str, asyncpg.Record], set[str]]:
+    """States of the runs that are locked now, and the runs that somebody else holds."""
+    wanted = {entry.run_id for entry in entries if entry.params or entry.tags}
     rows = await connection.fetch(
-        "select run_id, lifecycle_stage, stop_requested_at from run"
-        " where project = $1 and run_id = any($2) order by run_id for no key update",
+        "select run_id, lifecycle_stage, stop_requested_at from run"  # noqa: S608 - ours
+        " where project = $1 and run_id = any($2) order by run_id for no key update"
+        + ("" if wait else " skip locked"),
         project,
-        [entry.run_id for entry in entries if entry.params or entry.tags],
+        list(wanted),
     )
-    return {row["run_id"]: row for row in rows}
+    states = {row["run_id"]: row for row in rows}
+    missing = list(wanted - states.keys())
+    if wait or not missing:
+        return states, set()
+    there = await connection.fetch(
+        "select run_id from run where project = $1 and run_id = any($2)", project, missing
+    )
+    return states, {row["run_id"] for row in there}
 
 
 async def _stored_pairs(

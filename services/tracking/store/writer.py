@@ -13,6 +13,7 @@ from headrace.errors import Transient
 from headrace.runtime.db import Connection
 from services.tracking.domain.entities import RunInfo
 from services.tracking.domain.entries import Entry, NewRun
+from services.tracking.domain.errors import RunHeld
 from services.tracking.domain.points import Columns, Point, columns_of_all
 from services.tracking.store.acknowledged import Acknowledged
 from services.tracking.store.group import GroupCommit
@@ -26,6 +27,10 @@ _ENTRY: Final = 100
 _MOST_IN_GROUP: Final = 65_536
 _MOST_WAITING: Final = 2_000_000
 _MOST_UNFOLDED: Final = 100_000
+_PAUSES: Final = (0.005, 0.01, 0.02, 0.04, 0.08)
+"""Before a write to a run that somebody holds is tried again, in seconds; folding takes less."""
+_PATIENT: Final = 2
+"""Writes that then wait for their run's lock, each on a connection of its own."""
 _BLAMED: Final = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, ValueError)
 """What one entry of a group may have caused."""
 
@@ -63,6 +68,7 @@ class Writer:
         self._runs: GroupCommit[NewRun, RunInfo] = GroupCommit(
             self._start, most_in_group=256, most_waiting=4096, faults=_BLAMED
         )
+        self._patience = asyncio.Semaphore(_PATIENT)
         self.recent = Recent()
         self.acknowledged = Acknowledged()
         self.hub = Hub()
@@ -77,7 +83,17 @@ class Writer:
         if self._unfolded > _MOST_UNFOLDED:
             raise Transient(f"more than {_MOST_UNFOLDED} writes wait to be folded")
         points = entry.chunk.points if entry.chunk is not None else 0
-        await self._entries.submit(entry, size=_ENTRY + points)
+        for pause in _PAUSES:
+            try:
+                await self._entries.submit(entry, size=_ENTRY + points)
+            except RunHeld:
+                await asyncio.sleep(pause)
+            else:
+                return
+        async with self._patience:
+            (outcome,) = await self._append([entry], wait=True)
+        if outcome is not None:
+            raise outcome
 
     def note_folded(self, count: int) -> None:
         """So many entries of the log are folded, whoever wrote them."""
@@ -87,12 +103,13 @@ class Writer:
         """Make a run in status RUNNING. Raises NotFound, InvalidInput, Conflict, Transient."""
         return await self._runs.submit(new)
 
-    async def _append(self, entries: Sequence[Entry]) -> Sequence[Outcome]:
+    async def _append(self, entries: Sequence[Entry], *, wait: bool = False) -> Sequence[Outcome]:
+        """Add entries; those of runs that somebody holds must not keep all others waiting."""
         async with AsyncExitStack() as stack:
             connection: Connection = await stack.enter_async_context(self._pool.acquire())
             if needs_transaction(entries):
                 await stack.enter_async_context(connection.transaction())
-            appended = await append(connection, entries, project=self._project)
+            appended = await append(connection, entries, project=self._project, wait=wait)
         self.recent.add(appended.points)
         self._unfolded += len(appended.points)
         self.appended.set()
