@@ -35,7 +35,7 @@ async def load_runs(connection: Connection, *, project: str, run_ids: Sequence[s
     if not rows:
         return []
     infos = [info_of(row) for row in rows]
-    contents = await connection.fetchrow(_CONTENTS, [info.run_id for info in infos])
+    (contents,) = await connection.fetch(_CONTENTS, [info.run_id for info in infos])
     runs = _runs_of(infos, contents)
     if not unfolded:
         return runs

@@ -63,7 +63,8 @@ async def unfolded(
     if not logged:
         return []
     rows = await connection.fetch(
-        "select run_id from run where run_id = any($1) and project = $2 and experiment_id = any($3)",
+        "select run_id from run where run_id = any($1) and project = $2"
+        " and experiment_id = any($3)",
         [row["run_id"] for row in logged],
         project,
         list(experiments),
