@@ -76,10 +76,13 @@ def run_document(run: Run) -> Document:
 
 def latest_document(metrics: LatestMetrics) -> list[Document]:
     """The metrics of a run."""
+    values: Iterable[float | str] = metrics.values
+    if not all(map(math.isfinite, metrics.values)):
+        values = map(number, metrics.values)
     return [
-        {"key": key, "value": number(value), "timestamp": timestamp, "step": step}
+        {"key": key, "value": value, "timestamp": timestamp, "step": step}
         for key, value, timestamp, step in zip(
-            metrics.keys, metrics.values, metrics.timestamps, metrics.steps, strict=True
+            metrics.keys, values, metrics.timestamps, metrics.steps, strict=True
         )
     ]
 

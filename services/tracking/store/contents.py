@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import accumulate, pairwise
 from typing import Final
 
 import asyncpg
@@ -22,14 +24,19 @@ from services.tracking.store import log
 
 
 async def load_runs(connection: Connection, *, project: str, run_ids: Sequence[str]) -> list[Run]:
-    """Runs in any stage, in the order given, with all that was logged to them; two statements.
+    """Runs in any stage, in the order given, with all that was logged to them; three statements.
 
     What is not there is left out. The log is read first: what is folded in between is seen
-    twice, which does not change which point is the latest.
+    twice, which does not change which point is the latest. What was logged is read last: a run
+    that is seen to have finished is seen with all of it.
     """
     unfolded = await log.pending(connection, run_ids)
-    rows = await connection.fetch(_LOAD, list(run_ids), project)
-    runs = [_run_of(row) for row in rows]
+    rows = await connection.fetch(_RUNS, list(run_ids), project)
+    if not rows:
+        return []
+    infos = [info_of(row) for row in rows]
+    (contents,) = await connection.fetch(_CONTENTS, [info.run_id for info in infos])
+    runs = _runs_of(infos, contents)
     if not unfolded:
         return runs
     return [_with_latest(run, unfolded.get(run.info.run_id)) for run in runs]
@@ -54,67 +61,108 @@ def info_of(row: asyncpg.Record) -> RunInfo:
     )
 
 
-def _run_of(row: asyncpg.Record) -> Run:
-    models = row["models"] or ()
-    return Run(
-        info=info_of(row),
-        metrics=LatestMetrics(
-            keys=row["metric_keys"] or (),
-            values=row["metric_values"] or (),
-            timestamps=row["metric_timestamps"] or (),
-            steps=row["metric_steps"] or (),
-        ),
-        params=dict(zip(row["param_keys"] or (), row["param_values"] or (), strict=True)),
-        tags=dict(zip(row["tag_keys"] or (), row["tag_values"] or (), strict=True)),
-        datasets=[DatasetInput(**dataset) for dataset in row["datasets"] or ()],
-        model_inputs=[model_id for way, model_id, _ in models if way == "input"],
-        model_outputs=[
-            ModelOutput(model_id=model_id, step=step)
-            for way, model_id, step in models
-            if way == "output"
-        ],
-    )
+def _runs_of(infos: Sequence[RunInfo], contents: asyncpg.Record) -> list[Run]:
+    """Runs with their parts of the columns that hold what was logged to all of them."""
+    metrics = _spanned(contents["metric_places"], len(infos))
+    params, tags = _pairs_of(contents, "param", len(infos)), _pairs_of(contents, "tag", len(infos))
+    columns = [
+        contents[f"metric_{name}"] or () for name in ("keys", "values", "timestamps", "steps")
+    ]
+    datasets, models = contents["datasets"] or {}, contents["models"] or {}
+    runs = []
+    for place, (info, span) in enumerate(zip(infos, metrics, strict=True)):
+        keys, values, timestamps, steps = (column[span] for column in columns)
+        used = models.get(info.run_id, ())
+        runs.append(
+            Run(
+                info=info,
+                metrics=LatestMetrics(keys=keys, values=values, timestamps=timestamps, steps=steps),
+                params=params[place],
+                tags=tags[place],
+                datasets=[DatasetInput(**dataset) for dataset in datasets.get(info.run_id, ())],
+                model_inputs=[model_id for way, model_id, _ in used if way == "input"],
+                model_outputs=[
+                    ModelOutput(model_id=model_id, step=step)
+                    for way, model_id, step in used
+                    if way == "output"
+                ],
+            )
+        )
+    return runs
 
 
-# Sorted below the aggregates, so that the order of the primary keys serves.
-_LOAD: Final = """
-select run.*, metric.*, param.*, tag.*, used.*, model.*
-from unnest($1::text[]) with ordinality as wanted (run_id, place)
+def _spanned(places: Sequence[int] | None, most: int) -> list[slice]:
+    """Where each place from 1 to `most` stands in a column that is in their order."""
+    count = Counter(places or ())
+    ends = list(accumulate((count[place] for place in range(1, most + 1)), initial=0))
+    return [slice(start, end) for start, end in pairwise(ends)]
+
+
+def _pairs_of(contents: asyncpg.Record, kind: str, most: int) -> list[dict[str, str]]:
+    keys, values = contents[f"{kind}_keys"] or (), contents[f"{kind}_values"] or ()
+    return [
+        dict(zip(keys[span], values[span], strict=True))
+        for span in _spanned(contents[f"{kind}_places"], most)
+    ]
+
+
+_RUNS: Final = """
+select run.* from unnest($1::text[]) with ordinality as wanted (run_id, place)
 join run using (run_id)
-cross join lateral (
-    select array_agg(key) as metric_keys, array_agg(last_value) as metric_values,
-        array_agg(last_timestamp) as metric_timestamps, array_agg(last_step) as metric_steps
-    from (
-        select key, last_value, last_timestamp, last_step from metric_summary
-        where metric_summary.run_id = run.run_id order by key
-    ) as sorted
-) as metric
-cross join lateral (
-    select array_agg(key) as param_keys, array_agg(value) as param_values
-    from (
-        select key, value from param where param.run_id = run.run_id order by key
-    ) as sorted
-) as param
-cross join lateral (
-    select array_agg(key) as tag_keys, array_agg(value) as tag_values
-    from (
-        select key, value from tag where tag.run_id = run.run_id order by key
-    ) as sorted
-) as tag
-cross join lateral (
-    select json_agg(
-        json_build_object('name', dataset.name, 'digest', dataset.digest,
-            'source_type', dataset.source_type, 'source', dataset.source,
-            'schema', dataset.schema, 'profile', dataset.profile, 'tags', run_dataset.tags)
-        order by dataset_id
-    ) as datasets
-    from run_dataset join dataset using (dataset_id) where run_dataset.run_id = run.run_id
-) as used
-cross join lateral (
-    select json_agg(json_build_array(direction, model_id, step)
-        order by direction, step, model_id) as models
-    from run_model where run_model.run_id = run.run_id
-) as model
 where run.project = $2
 order by wanted.place
+"""
+
+# One row, with columns for all runs: an array costs far more than an element of it. A lateral part
+# is scanned place by place, and sorted within one as the primary key is.
+_CONTENTS: Final = """
+with wanted as not materialized (
+    select run_id, place from unnest($1::text[]) with ordinality as given (run_id, place)
+)
+select metric.*, param.*, tag.*, used.*, model.*
+from (
+    select array_agg(place) as metric_places, array_agg(key) as metric_keys,
+        array_agg(last_value) as metric_values, array_agg(last_timestamp) as metric_timestamps,
+        array_agg(last_step) as metric_steps
+    from wanted cross join lateral (
+        select key, last_value, last_timestamp, last_step from metric_summary
+        where metric_summary.run_id = wanted.run_id order by key
+    ) as sorted
+) as metric
+cross join (
+    select array_agg(place) as param_places, array_agg(key) as param_keys,
+        array_agg(value) as param_values
+    from wanted cross join lateral (
+        select key, value from param where param.run_id = wanted.run_id order by key
+    ) as sorted
+) as param
+cross join (
+    select array_agg(place) as tag_places, array_agg(key) as tag_keys,
+        array_agg(value) as tag_values
+    from wanted cross join lateral (
+        select key, value from tag where tag.run_id = wanted.run_id order by key
+    ) as sorted
+) as tag
+cross join (
+    select json_object_agg(run_id, datasets) as datasets
+    from (
+        select run_id, json_agg(
+            json_build_object('name', dataset.name, 'digest', dataset.digest,
+                'source_type', dataset.source_type, 'source', dataset.source,
+                'schema', dataset.schema, 'profile', dataset.profile, 'tags', run_dataset.tags)
+            order by dataset_id
+        ) as datasets
+        from run_dataset join dataset using (dataset_id)
+        where run_dataset.run_id = any($1)
+        group by run_id
+    ) as by_run
+) as used
+cross join (
+    select json_object_agg(run_id, models) as models
+    from (
+        select run_id, json_agg(json_build_array(direction, model_id, step)
+            order by direction, step, model_id) as models
+        from run_model where run_id = any($1) group by run_id
+    ) as by_run
+) as model
 """

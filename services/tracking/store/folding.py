@@ -59,9 +59,13 @@ async def unfolded(
     connection: Connection, *, project: str, experiments: Sequence[int]
 ) -> list[str]:
     """Runs of some experiments that have entries in the log."""
+    logged = await connection.fetch("select distinct run_id from run_log")
+    if not logged:
+        return []
     rows = await connection.fetch(
-        "select run_id from (select distinct run_id from run_log) as logged join run using (run_id)"
-        " where project = $1 and experiment_id = any($2)",
+        "select run_id from run where run_id = any($1) and project = $2"
+        " and experiment_id = any($3)",
+        [row["run_id"] for row in logged],
         project,
         list(experiments),
     )

@@ -31,7 +31,10 @@ class Logged:
 
 
 async def rows_of(tx: Tx, run_ids: Sequence[str], *, last: int) -> list[asyncpg.Record]:
-    """The oldest rows of locked runs, without their points: as many as one transaction takes."""
+    """The oldest rows of locked runs, without their points: as many as one transaction takes.
+
+    They come run by run, so that few transactions change the summaries of the same run.
+    """
     rows = await tx.connection.fetch(
         "select log_id, run_id, chunk_id, points, told from run_log"
         " where run_id = any($1) and log_id <= $2 order by log_id limit $3",
@@ -39,6 +42,10 @@ async def rows_of(tx: Tx, run_ids: Sequence[str], *, last: int) -> list[asyncpg.
         last,
         MAX_ROWS,
     )
+    turns: dict[str, int] = {}
+    for row in rows:
+        turns.setdefault(row["run_id"], len(turns))
+    rows.sort(key=lambda row: turns[row["run_id"]])
     # Sorting more points would stall the loop.
     points = accumulate(row["points"] or 0 for row in rows)
     return [

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import AsyncExitStack
 from typing import Final
 
 import asyncpg
@@ -18,7 +17,7 @@ from services.tracking.domain.points import Columns, Point, columns_of_all
 from services.tracking.store.acknowledged import Acknowledged
 from services.tracking.store.group import GroupCommit
 from services.tracking.store.live import Hub, News
-from services.tracking.store.log import Outcome, append, needs_transaction
+from services.tracking.store.log import Appended, Outcome, append, needs_transaction
 from services.tracking.store.starting import start_runs
 
 _MAX_RECENT_POINTS: Final = 1_000_000
@@ -105,17 +104,22 @@ class Writer:
 
     async def _append(self, entries: Sequence[Entry], *, wait: bool = False) -> Sequence[Outcome]:
         """Add entries; those of runs that somebody holds must not keep all others waiting."""
-        async with AsyncExitStack() as stack:
-            connection: Connection = await stack.enter_async_context(self._pool.acquire())
-            if needs_transaction(entries):
-                await stack.enter_async_context(connection.transaction())
-            appended = await append(connection, entries, project=self._project, wait=wait)
+        async with self._pool.acquire() as connection:
+            appended = await self._append_by(connection, entries, wait=wait)
         self.recent.add(appended.points)
         self._unfolded += len(appended.points)
         self.appended.set()
         if self.hub.has_watchers:
             self._tell(entries, set(map(id, appended.points.values())))
         return appended.outcomes
+
+    async def _append_by(
+        self, connection: Connection, entries: Sequence[Entry], *, wait: bool
+    ) -> Appended:
+        if not needs_transaction(entries):
+            return await append(connection, entries, project=self._project, wait=wait)
+        async with connection.transaction():
+            return await append(connection, entries, project=self._project, wait=wait)
 
     def _tell(self, entries: Sequence[Entry], fresh: Collection[int]) -> None:
         for entry in entries:

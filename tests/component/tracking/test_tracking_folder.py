@@ -6,15 +6,17 @@ from uuid import uuid4
 
 import asyncpg
 import httpx
+import numpy as np
 import pytest
 
 from deploy.local.testing import TestDatabase
 from headrace.runtime import db
 from headrace.runtime.bus import Caller, Tx
-from services.tracking.domain.entries import NewRun, entry_of_point
+from services.tracking.domain.entries import NewRun, entry_of, entry_of_point
+from services.tracking.domain.points import Columns
 from services.tracking.store import folding, writes
 from services.tracking.store.log import append
-from services.tracking.store.unfolded import MAX_ROWS
+from services.tracking.store.unfolded import MAX_POINTS, MAX_ROWS
 from tests.component.tracking.process import TrackingProcess
 from tests.harness.bus import until
 
@@ -107,3 +109,38 @@ async def test_a_fold_has_an_end_though_others_go_on_writing(database: TestDatab
         assert await connection.fetchval("select points from metric_summary") == 1
         assert await connection.fetchval("select log_id from run_log") == last
     await pool.close()
+
+
+async def test_a_fold_takes_all_that_it_can_of_a_run_before_the_next(
+    database: TestDatabase,
+) -> None:
+    pool = await db.open_pool(database.url("tracking"), schema="tracking", size=1)
+    packages = (db.BUS_MIGRATIONS, "services.tracking.migrations")
+    await db.migrate(pool, schema="tracking", packages=packages)
+    run_ids = [uuid4().hex for _ in range(2)]
+    async with pool.acquire() as connection:
+        tx = Tx(connection=connection, caller=Caller.none())
+        for run_id in run_ids:
+            new = NewRun(run_id=run_id, experiment=0, name="n", start_time=1)
+            await writes.start_run(tx, new, project="default")
+        await folding.fold_all(tx, run_ids, project="default")
+        for write in range(4):
+            columns = _points(count=MAX_POINTS // 2, first=write * MAX_POINTS)
+            entries = [entry_of(run_ids[write % 2], columns)]
+            await append(connection, entries, project="default")
+        async with connection.transaction():
+            await folding.fold(tx, run_ids, project="default")
+        left = await connection.fetch("select distinct run_id from run_log")
+    assert [row["run_id"] for row in left] == [run_ids[1]]
+    await pool.close()
+
+
+def _points(*, count: int, first: int) -> Columns:
+    steps = np.arange(first, first + count)
+    return Columns(
+        keys=("loss",),
+        places=np.zeros(count, dtype=np.uint32),
+        values=np.ones(count),
+        timestamps=steps,
+        steps=steps,
+    )
