@@ -15,13 +15,24 @@ RPC: Final = HERE.parent / "shared" / "headrace" / "rpc"
 SOURCES: Final = (
     (HERE / "headrace", "serving/v1/prediction_log.proto"),
     (HERE / "headrace", "imports/v1/wandb_run.proto"),
-    (HERE, "inference/open_inference.proto"),
+    *(
+        (HERE, source)
+        for source in (
+            "inference/model_config.proto",
+            "inference/model_repository.proto",
+            "inference/open_inference.proto",
+            "reflection/reflection.proto",
+        )
+    ),
 )
-# Clients of the Open Inference Protocol (tritonclient, kserve) register the same message names in
-# the process-wide descriptor pool, which refuses a second definition: ours get a pool of their own.
-OWN_POOL: Final = frozenset({"inference/open_inference.proto"})
-_SHARED: Final = "_descriptor_pool.Default()"
-_PRIVATE: Final = "_descriptor_pool.DescriptorPool()"
+# Clients of the Open Inference Protocol (tritonclient, kserve) and of reflection register the same
+# message names in the process-wide descriptor pool, which refuses a second definition: ours live
+# in a pool of their own.
+OWN_POOL: Final = ("inference/", "reflection/")
+_PRIVATE: Final = {
+    "from google.protobuf import descriptor_pool as": "from headrace.rpc import private_pool as",
+    "from inference import": "from headrace.rpc.inference import",
+}
 
 
 def generate(target: Path) -> list[Path]:
@@ -30,10 +41,19 @@ def generate(target: Path) -> list[Path]:
     for root, source in SOURCES:
         _compile(root, source, target)
         module = target / source.replace(".proto", "_pb2.py")
-        if source in OWN_POOL:
-            module.write_text(module.read_text().replace(_SHARED, _PRIVATE))
-        written += [module, module.with_suffix(".pyi")]
+        stub = module.with_suffix(".pyi")
+        if source.startswith(OWN_POOL):
+            _make_private(module)
+            _make_private(stub)
+        written += [module, stub]
     return written
+
+
+def _make_private(path: Path) -> None:
+    text = path.read_text()
+    for shared, private in _PRIVATE.items():
+        text = text.replace(shared, private)
+    path.write_text(text)
 
 
 def _compile(root: Path, source: str, target: Path) -> None:

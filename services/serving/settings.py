@@ -22,6 +22,16 @@ class Settings(ServiceSettings, env_prefix="HEADRACE_SERVING_"):
     )
     front: Literal["native", "grpcio"] = "native"
     front_threads: int = Field(default=2, ge=1, le=64)
+    max_streams: int = Field(
+        default=128, ge=1, le=4096, description="Calls with streams open at a time, in a worker"
+    )
+    tls_certificate: Path | None = Field(
+        default=None, description="PEM chain that the grpcio front-end shows its clients"
+    )
+    tls_key: Path | None = Field(default=None, description="PEM key of that certificate")
+    tls_client_ca: Path | None = Field(
+        default=None, description="PEM of who must have signed the certificates of clients"
+    )
     worker_http_port: int = Field(ge=0, le=65535)
     socket: Path = Field(description="Unix socket between the control process and its workers")
     cache_dir: Path = Field(description="Model files by digest")
@@ -36,9 +46,20 @@ class Settings(ServiceSettings, env_prefix="HEADRACE_SERVING_"):
 
     @model_validator(mode="after")
     def _grpc_on_loopback_unless_told(self) -> Self:
-        if self.grpc_host not in LOOPBACK and not self.allow_remote:
+        authenticated = self.tls_client_ca is not None
+        if self.grpc_host not in LOOPBACK and not self.allow_remote and not authenticated:
             raise ValueError(
                 f"grpc_host {self.grpc_host!r} is not loopback and no authentication is "
-                "configured; set ALLOW_REMOTE=true only inside a closed network"
+                "configured; set TLS_CLIENT_CA, or ALLOW_REMOTE=true inside a closed network"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _tls_whole_and_where_it_is(self) -> Self:
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("tls_certificate and tls_key need each other")
+        if self.tls_client_ca is not None and self.tls_certificate is None:
+            raise ValueError("tls_client_ca needs tls_certificate and tls_key")
+        if self.tls_certificate is not None and self.front != "grpcio":
+            raise ValueError("the native front-end has no TLS; set front to 'grpcio' for it")
         return self

@@ -10,6 +10,8 @@ from pathlib import Path
 from headrace.runtime.telemetry import Metrics
 from services.serving.worker.dispatch import Dispatcher
 from services.serving.worker.fronts import Front, Kind, open_front
+from services.serving.worker.fronts.streams import Streams
+from services.serving.worker.fronts.tls import Tls
 from services.serving.worker.inference import Inference
 from services.serving.worker.meters import Meters
 from services.serving.worker.model import Model, load
@@ -50,7 +52,14 @@ class DataPlane:
         self.serving.loaded = True
 
     @contextmanager
-    def listening(self, kind: Kind, *, max_message_bytes: int = 2**26) -> Iterator[Front]:
+    def listening(
+        self,
+        kind: Kind,
+        *,
+        max_message_bytes: int = 2**26,
+        max_streams: int = 64,
+        tls: Tls | None = None,
+    ) -> Iterator[Front]:
         """A front-end on a free port."""
         front = open_front(
             kind,
@@ -59,6 +68,8 @@ class DataPlane:
             threads=2,
             max_message_bytes=max_message_bytes,
             shared_port=False,
+            streams=Streams(calls=self.dispatcher.streams(), limit=max_streams),
+            tls=tls,
         )
         front.start()
         try:
@@ -87,7 +98,13 @@ def data_plane(directory: Path, *, max_log_rows: int = 100_000, max_rows: int = 
         log=log,
         statistics=statistics,
         inference=inference,
-        dispatcher=Dispatcher(serving=serving, inference=inference, server_name="headrace"),
+        dispatcher=Dispatcher(
+            serving=serving,
+            inference=inference,
+            statistics=statistics,
+            server_name="headrace",
+            max_rows=max_rows,
+        ),
         metrics=metrics,
         directory=directory,
         first_answers=first_answers,

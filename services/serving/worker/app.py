@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -18,9 +19,12 @@ from services.serving.worker.batches import MAX_ROWS
 from services.serving.worker.control_link import ControlLink
 from services.serving.worker.dispatch import Dispatcher
 from services.serving.worker.fronts import Front, open_front
+from services.serving.worker.fronts.streams import Streams
+from services.serving.worker.fronts.tls import Tls
 from services.serving.worker.inference import Inference
 from services.serving.worker.log_link import LogLink
 from services.serving.worker.meters import Meters
+from services.serving.worker.methods.logs import LogSwitches
 from services.serving.worker.prediction_log import PredictionLog
 from services.serving.worker.statistics import Statistics
 from services.serving.worker.table import Serving
@@ -149,16 +153,24 @@ class Worker:
             ship_rows=MAX_ROWS,
             full=log.wake,
         )
+        statistics = Statistics()
         inference = Inference(
             serving=self._serving,
             log=predictions,
             meters=meters,
-            statistics=Statistics(),
+            statistics=statistics,
             first_answer=control.status_changed,
             max_rows=settings.max_batch_rows,
         )
+        switches = LogSwitches()
+        logging.getLogger("headrace").addFilter(switches)
         dispatcher = Dispatcher(
-            serving=self._serving, inference=inference, server_name=settings.server_name
+            serving=self._serving,
+            inference=inference,
+            statistics=statistics,
+            server_name=settings.server_name,
+            max_rows=settings.max_batch_rows,
+            log_switches=switches,
         )
         front = open_front(
             settings.front,
@@ -167,8 +179,20 @@ class Worker:
             threads=settings.front_threads,
             max_message_bytes=settings.max_message_bytes,
             shared_port=settings.grpc_shared_port,
+            streams=Streams(calls=dispatcher.streams(), limit=settings.max_streams),
+            tls=_tls(settings),
         )
         return _Parts(front=front, control=control, log=log, predictions=predictions)
+
+
+def _tls(settings: Settings) -> Tls | None:
+    if settings.tls_certificate is None or settings.tls_key is None:
+        return None
+    return Tls(
+        certificate=settings.tls_certificate,
+        key=settings.tls_key,
+        client_ca=settings.tls_client_ca,
+    )
 
 
 @asynccontextmanager

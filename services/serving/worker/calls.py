@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -34,3 +34,17 @@ class Reply:
 
 NOTHING_BESIDE: Final = Details()
 Call = Callable[[bytes, Details], Reply]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stream:
+    """A call of many requests. `is_open` says whether anybody still waits for answers."""
+
+    requests: Iterator[bytes]
+    details: Details
+    is_open: Callable[[], bool]
+
+
+StreamCall = Callable[[Stream], Iterator[bytes]]
+StreamCalls = Mapping[str, StreamCall]
+"""Calls with streams by their paths; they may raise Failure, which ends them."""

@@ -7,39 +7,119 @@ from __future__ import annotations
 
 from typing import Final
 
+from google.protobuf.descriptor import FileDescriptor
 from grpc_health.v1 import health_pb2
 
 from headrace import __version__
+from headrace.rpc.inference import model_config_pb2, model_repository_pb2
 from headrace.rpc.inference import open_inference_pb2 as oip
-from services.serving.worker.calls import Call, Details, Reply
-from services.serving.worker.failure import Code, Failure
+from services.serving.worker.calls import Call, Details, Reply, StreamCalls
 from services.serving.worker.inference import Inference
 from services.serving.worker.messages import parse
+from services.serving.worker.methods import reflection, shared_memory
+from services.serving.worker.methods.configuration import Configuration
+from services.serving.worker.methods.counts import Counts
+from services.serving.worker.methods.health import Health
+from services.serving.worker.methods.logs import LogSettings, LogSwitches
+from services.serving.worker.methods.repository import (
+    ControlledByEvents,
+    ModelControl,
+    Repository,
+)
+from services.serving.worker.methods.streaming import InferenceStream
+from services.serving.worker.methods.tracing import Tracing
 from services.serving.worker.model import TensorSpec
+from services.serving.worker.statistics import Statistics
 from services.serving.worker.table import Serving
 
 INFERENCE: Final = "inference.GRPCInferenceService"
+MLSERVER_REPOSITORY: Final = "inference.model_repository.ModelRepositoryService"
 HEALTH: Final = "grpc.health.v1.Health"
+_REFLECTION: Final = tuple(
+    f"{package}.ServerReflection" for package in (reflection.V1, reflection.V1_ALPHA)
+)
+SERVICES: Final = (INFERENCE, MLSERVER_REPOSITORY, HEALTH, *_REFLECTION)
+_FILES: Final[tuple[FileDescriptor, ...]] = (
+    model_config_pb2.DESCRIPTOR,
+    oip.DESCRIPTOR,
+    model_repository_pb2.DESCRIPTOR,
+    health_pb2.DESCRIPTOR,
+)
+EXTENSIONS: Final = (
+    "binary_tensor_data",
+    "logging",
+    "model_configuration",
+    "model_repository",
+    "statistics",
+)
+"""Triton's names of what goes beyond the core protocol, and is served here."""
 
 
 class Dispatcher:
     """Answers calls from the table in force."""
 
-    def __init__(self, *, serving: Serving, inference: Inference, server_name: str) -> None:
+    def __init__(
+        self,
+        *,
+        serving: Serving,
+        inference: Inference,
+        statistics: Statistics,
+        server_name: str,
+        max_rows: int,
+        model_control: ModelControl | None = None,
+        log_switches: LogSwitches | None = None,
+    ) -> None:
+        """Without `model_control`, events alone say which models are loaded."""
         self._serving = serving
         self._inference = inference
         self._server_name = server_name
+        self._configuration = Configuration(serving=serving, max_rows=max_rows)
+        self._counts = Counts(serving=serving, statistics=statistics)
+        self._repository = Repository(
+            serving=serving, control=model_control or ControlledByEvents()
+        )
+        self._health = Health(serving=serving, services=SERVICES)
+        self._tracing = Tracing(serving=serving)
+        self._logs = LogSettings(switches=log_switches or LogSwitches())
+        self._reflection = reflection.Reflection(services=SERVICES, files=_FILES)
 
     def methods(self) -> dict[str, Call]:
-        """Every method by its path; a call may raise Failure."""
+        """Every unary method by its path; a call may raise Failure."""
+        repository = self._repository
+        inference = {
+            "ModelInfer": self._inference.infer,
+            "ServerLive": self.server_live,
+            "ServerReady": self.server_ready,
+            "ModelReady": self.model_ready,
+            "ServerMetadata": self.server_metadata,
+            "ModelMetadata": self.model_metadata,
+            "ModelConfig": self._configuration.model_config,
+            "ModelStatistics": self._counts.model_statistics,
+            "TraceSetting": self._tracing.trace_setting,
+            "LogSettings": self._logs.log_settings,
+            **shared_memory.calls(),
+        }
+        repository_calls = {
+            f"/{service}/{name}": call
+            for service in (INFERENCE, MLSERVER_REPOSITORY)
+            for name, call in (
+                ("RepositoryIndex", repository.index),
+                ("RepositoryModelLoad", repository.load),
+                ("RepositoryModelUnload", repository.unload),
+            )
+        }
         return {
-            f"/{INFERENCE}/ModelInfer": self._inference.infer,
-            f"/{INFERENCE}/ServerLive": self.server_live,
-            f"/{INFERENCE}/ServerReady": self.server_ready,
-            f"/{INFERENCE}/ModelReady": self.model_ready,
-            f"/{INFERENCE}/ServerMetadata": self.server_metadata,
-            f"/{INFERENCE}/ModelMetadata": self.model_metadata,
-            f"/{HEALTH}/Check": self.health,
+            **{f"/{INFERENCE}/{name}": call for name, call in inference.items()},
+            **repository_calls,
+            f"/{HEALTH}/Check": self._health.check,
+        }
+
+    def streams(self) -> StreamCalls:
+        """Every method with streams by its path."""
+        return {
+            f"/{INFERENCE}/ModelStreamInfer": InferenceStream(self._inference.infer).run,
+            f"/{HEALTH}/Watch": self._health.watch,
+            **{f"/{service}/ServerReflectionInfo": self._reflection.run for service in _REFLECTION},
         }
 
     def server_live(self, payload: bytes, details: Details) -> Reply:  # noqa: ARG002
@@ -56,7 +136,7 @@ class Dispatcher:
 
     def server_metadata(self, payload: bytes, details: Details) -> Reply:  # noqa: ARG002
         answer = oip.ServerMetadataResponse(
-            name=self._server_name, version=__version__, extensions=["binary_tensor_data"]
+            name=self._server_name, version=__version__, extensions=EXTENSIONS
         )
         return Reply(payload=answer.SerializeToString())
 
@@ -73,15 +153,6 @@ class Dispatcher:
         for specs, field in ((model.inputs, answer.inputs), (model.outputs, answer.outputs)):
             field.extend(_metadata(spec) for spec in specs)
         return Reply(payload=answer.SerializeToString())
-
-    def health(self, payload: bytes, details: Details) -> Reply:  # noqa: ARG002
-        """The standard health check: of the server, or of the service by its name."""
-        request = parse(health_pb2.HealthCheckRequest, payload)
-        if request.service not in {"", INFERENCE}:
-            raise Failure(Code.NOT_FOUND, f"unknown service '{request.service}'")
-        states = health_pb2.HealthCheckResponse
-        status = states.SERVING if self._serving.ready else states.NOT_SERVING
-        return Reply(payload=states(status=status).SerializeToString())
 
 
 def _metadata(spec: TensorSpec) -> oip.ModelMetadataResponse.TensorMetadata:

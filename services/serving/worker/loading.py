@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from headrace.errors import HeadraceError
@@ -39,7 +39,10 @@ def make_so(assignment: Assignment, *, loaded: Loaded, table: Table) -> Outcome:
             except (HeadraceError, OSError) as error:
                 failures[assigned.name, files.version] = str(error)
     entries = {
-        assigned.name: _entry(assigned, models, table.entries.get(assigned.name))
+        assigned.name: replace(
+            _entry(assigned, models, table.entries.get(assigned.name)),
+            unavailable=_unavailable(assigned, failures),
+        )
         for assigned in assignment.models
     }
     return Outcome(table=Table(entries=entries), loaded=models, failures=failures)
@@ -64,3 +67,15 @@ def _entry(assigned: ModelAssignment, models: Loaded, before: Entry | None) -> E
     answering = {assigned.champion, assigned.pinned}
     versions = {number: model for number, model in by_version.items() if number in answering}
     return Entry(champion=reign, versions=versions)
+
+
+def _unavailable(
+    assigned: ModelAssignment, failures: Mapping[tuple[str, int], str]
+) -> Mapping[int, str]:
+    """Why versions do not answer, though they are here or should be."""
+    answering = {assigned.champion, assigned.pinned}
+    return {
+        files.version: failures.get((assigned.name, files.version), "loaded, and not promoted")
+        for files in assigned.versions
+        if files.version not in answering or (assigned.name, files.version) in failures
+    }

@@ -44,10 +44,15 @@ class Reign:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Entry:
-    """One model name: who answers by default, and the versions that may be asked for."""
+    """One model name: who answers by default, and the versions that may be asked for.
+
+    `unavailable` are versions that may not be asked for, and why; `unloaded` says why none may.
+    """
 
     champion: Reign | None
     versions: Mapping[int, Model] = field(default_factory=dict)
+    unavailable: Mapping[int, str] = field(default_factory=dict)
+    unloaded: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -31,9 +31,14 @@ def plane(tmp_path_factory: pytest.TempPathFactory) -> DataPlane:
 
 
 @pytest.fixture(scope="module", params=["native", "grpcio"])
-def front(request: pytest.FixtureRequest, plane: DataPlane) -> Iterator[Front]:
+def kind(request: pytest.FixtureRequest) -> Kind:
     """The same suite runs against both front-ends."""
-    with plane.listening(cast("Kind", request.param)) as listening:
+    return cast("Kind", request.param)
+
+
+@pytest.fixture(scope="module")
+def front(kind: Kind, plane: DataPlane) -> Iterator[Front]:
+    with plane.listening(kind) as listening:
         yield listening
 
 

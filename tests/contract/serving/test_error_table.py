@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tritonclient.grpc as triton
 
-from services.serving.worker.fronts import Front
+from services.serving.worker.fronts import Kind
 from tests.harness.data_plane import DataPlane
 
 pb = triton.service_pb2
@@ -328,7 +328,7 @@ def test_bad_request_gets_the_status_and_message_of_the_table(url: str, row: Row
     assert failed.value.details().startswith(row.message)
 
 
-@pytest.mark.parametrize("rpc", ["infer", "get_model_metadata"])
+@pytest.mark.parametrize("rpc", ["infer", "get_model_metadata", "get_model_config"])
 @pytest.mark.parametrize(
     ("name", "version", "message"),
     [
@@ -359,8 +359,7 @@ def test_bytes_that_are_no_request_are_refused(url: str) -> None:
     assert failed.value.details() == "the request is not a inference.ModelInferRequest"
 
 
-def test_message_beyond_the_bound_is_refused(plane: DataPlane, front: Front) -> None:
-    kind: Any = type(front).__name__.removesuffix("Front").lower()
+def test_message_beyond_the_bound_is_refused(plane: DataPlane, kind: Kind) -> None:
     with (
         plane.listening(kind, max_message_bytes=2**20) as small,
         grpc.insecure_channel(f"127.0.0.1:{small.port}") as channel,
@@ -371,10 +370,12 @@ def test_message_beyond_the_bound_is_refused(plane: DataPlane, front: Front) -> 
     assert failed.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
-def test_method_that_is_not_served_is_unimplemented(client: triton.InferenceServerClient) -> None:
-    with pytest.raises(triton.InferenceServerException) as failed:
-        client.get_model_config("simple")
-    assert failed.value.status() == "StatusCode.UNIMPLEMENTED"
+def test_method_that_is_not_served_is_unimplemented(url: str) -> None:
+    with grpc.insecure_channel(url) as channel:
+        call = channel.unary_unary("/inference.GRPCInferenceService/ModelDream")
+        with pytest.raises(grpc.RpcError) as failed:
+            call(b"")
+    assert failed.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
 def test_refused_requests_are_counted_and_not_logged(
@@ -388,3 +389,245 @@ def test_refused_requests_are_counted_and_not_logged(
         client.infer("simple", [])
     assert plane.metrics.registry.get_sample_value(name, labels) == before + 1
     assert plane.log.take() == []
+
+
+REGISTER = pb.SystemSharedMemoryRegisterRequest(name="r", key="/r", byte_size=8)
+INDEX = pb.RepositoryIndexRequest(repository_name="r")
+UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
+UNIMPLEMENTED = grpc.StatusCode.UNIMPLEMENTED
+POLLING = "explicit model load / unload is not allowed if polling is enabled"
+
+
+def _load(model: str, repository: str = "", **parameters: Any) -> Any:
+    request = pb.RepositoryModelLoadRequest(repository_name=repository, model_name=model)
+    for name, value in parameters.items():
+        key = "file:1/model.onnx" if name == "file" else name
+        kind = {str: "string_param", bytes: "bytes_param", bool: "bool_param"}[type(value)]
+        setattr(request.parameters[key], kind, value)
+    return request
+
+
+def _unload(model: str, **parameters: str | bool) -> Any:
+    request = pb.RepositoryModelUnloadRequest(model_name=model)
+    for name, value in parameters.items():
+        kind = "bool_param" if isinstance(value, bool) else "string_param"
+        setattr(request.parameters[name], kind, value)
+    return request
+
+
+def _trace(model: str = "", **settings: str) -> Any:
+    request = pb.TraceSettingRequest(model_name=model)
+    for name, value in settings.items():
+        request.settings[name].value.append(value)
+    return request
+
+
+def _log(name: str, **value: Any) -> Any:
+    request = pb.LogSettingsRequest()
+    ((kind, given),) = value.items()
+    setattr(request.settings[name], kind, given)
+    return request
+
+
+OTHER_CALLS = [
+    (
+        "ModelMetadata",
+        pb.ModelMetadataRequest(name="simple", version="x"),
+        INVALID,
+        "failed to get model version from specified version string 'x'",
+    ),
+    (
+        "ModelMetadata",
+        pb.ModelMetadataRequest(name="empty"),
+        NOT_FOUND,
+        "Request for unknown model: 'empty' has no available versions",
+    ),
+    (
+        "ModelConfig",
+        pb.ModelConfigRequest(name="nope"),
+        NOT_FOUND,
+        "Request for unknown model: 'nope' is not found",
+    ),
+    (
+        "ModelConfig",
+        pb.ModelConfigRequest(name="simple", version="99"),
+        NOT_FOUND,
+        "Request for unknown model: 'simple' version 99 is not found",
+    ),
+    (
+        "ModelConfig",
+        pb.ModelConfigRequest(name="simple", version="x"),
+        INVALID,
+        "failed to get model version from specified version string 'x'",
+    ),
+    (
+        "ModelConfig",
+        pb.ModelConfigRequest(name="empty"),
+        NOT_FOUND,
+        "Request for unknown model: 'empty' has no available versions",
+    ),
+    (
+        "ModelStatistics",
+        pb.ModelStatisticsRequest(name="nope"),
+        INVALID,
+        "requested model 'nope' is not available",
+    ),
+    (
+        "ModelStatistics",
+        pb.ModelStatisticsRequest(name="empty"),
+        INVALID,
+        "requested model 'empty' is not available",
+    ),
+    (
+        "ModelStatistics",
+        pb.ModelStatisticsRequest(name="simple", version="99"),
+        INVALID,
+        "requested model version is not available for model 'simple'",
+    ),
+    (
+        "ModelStatistics",
+        pb.ModelStatisticsRequest(name="simple", version="x"),
+        INVALID,
+        "failed to get model version from specified version string 'x'",
+    ),
+    ("RepositoryIndex", INDEX, UNIMPLEMENTED, "'repository_name' specification is not supported"),
+    ("RepositoryModelLoad", _load("nope"), UNAVAILABLE, POLLING),
+    ("RepositoryModelLoad", _load(""), INVALID, "the name of the model is missing"),
+    (
+        "RepositoryModelLoad",
+        _load("simple", "r"),
+        UNIMPLEMENTED,
+        "'repository_name' specification is not supported",
+    ),
+    (
+        "RepositoryModelLoad",
+        _load("simple", config="{}"),
+        UNIMPLEMENTED,
+        "models are loaded as they were registered",
+    ),
+    (
+        "RepositoryModelLoad",
+        _load("simple", config=True),
+        INVALID,
+        "parameter 'config' expects a string_param, got bool_param",
+    ),
+    (
+        "RepositoryModelLoad",
+        _load("simple", file=b"x"),
+        INVALID,
+        "load parameter 'file:1/model.onnx' needs the parameter 'config'",
+    ),
+    (
+        "RepositoryModelLoad",
+        _load("simple", file="x", config="{}"),
+        INVALID,
+        "parameter 'file:1/model.onnx' expects a bytes_param, got string_param",
+    ),
+    (
+        "RepositoryModelLoad",
+        _load("simple", more="x"),
+        INVALID,
+        "unrecognized load parameter 'more'",
+    ),
+    ("RepositoryModelUnload", _unload("simple"), UNAVAILABLE, POLLING),
+    ("RepositoryModelUnload", _unload("simple", unload_dependents=True), UNAVAILABLE, POLLING),
+    (
+        "RepositoryModelUnload",
+        _unload("simple", unload_dependents="x"),
+        INVALID,
+        "parameter 'unload_dependents' expects a bool_param, got string_param",
+    ),
+    (
+        "RepositoryModelUnload",
+        _unload("simple", more="x"),
+        INVALID,
+        "unrecognized unload parameter 'more'",
+    ),
+    (
+        "SystemSharedMemoryRegister",
+        REGISTER,
+        UNIMPLEMENTED,
+        "system shared memory is not supported",
+    ),
+    (
+        "SystemSharedMemoryStatus",
+        pb.SystemSharedMemoryStatusRequest(name="r"),
+        NOT_FOUND,
+        "Unable to find system shared memory region: 'r'",
+    ),
+    (
+        "CudaSharedMemoryRegister",
+        pb.CudaSharedMemoryRegisterRequest(name="r"),
+        UNIMPLEMENTED,
+        "CUDA shared memory is not supported",
+    ),
+    (
+        "CudaSharedMemoryStatus",
+        pb.CudaSharedMemoryStatusRequest(name="r"),
+        NOT_FOUND,
+        "Unable to find CUDA shared memory region: 'r'",
+    ),
+    ("TraceSetting", _trace("nope"), NOT_FOUND, "Request for unknown model: 'nope' is not found"),
+    (
+        "TraceSetting",
+        _trace(trace_level="TIMESTAMPS"),
+        UNIMPLEMENTED,
+        "trace setting 'trace_level' cannot be changed from 'OFF'",
+    ),
+    ("TraceSetting", _trace(dream="x"), INVALID, "unknown trace setting 'dream'"),
+    ("LogSettings", _log("dream", bool_param=True), INVALID, "unknown log setting 'dream'"),
+    (
+        "LogSettings",
+        _log("log_info", string_param="x"),
+        INVALID,
+        "log setting 'log_info' expects a bool_param, got string_param",
+    ),
+    (
+        "LogSettings",
+        _log("log_verbose_level", uint32_param=2),
+        UNIMPLEMENTED,
+        "log setting 'log_verbose_level' cannot be changed from '0'",
+    ),
+    (
+        "LogSettings",
+        _log("log_file", string_param="worker.log"),
+        UNIMPLEMENTED,
+        "log setting 'log_file' cannot be changed from ''",
+    ),
+]
+
+
+def _case(row: Any) -> str:
+    method, request, _, _ = row
+    return f"{method} {str(request).replace(chr(10), ' ')}"
+
+
+@pytest.mark.parametrize("row", OTHER_CALLS, ids=_case)
+def test_other_calls_fail_with_the_status_and_message_of_the_table(url: str, row: Any) -> None:
+    method, request, code, message = row
+    with grpc.insecure_channel(url) as channel:
+        stub = triton.service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        with pytest.raises(grpc.RpcError) as failed:
+            getattr(stub, method)(request)
+    assert failed.value.code() is code
+    assert failed.value.details().startswith(message)
+
+
+UNARY = sorted(
+    method.name
+    for method in pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods
+    if method.input_type.fields
+    and not method.client_streaming
+    and method.name not in ("SystemSharedMemoryUnregister", "CudaSharedMemoryUnregister")
+    and not method.name.endswith("Register")
+)
+
+
+@pytest.mark.parametrize("method", UNARY)
+def test_bytes_that_are_no_message_are_refused_by_every_call(url: str, method: str) -> None:
+    with grpc.insecure_channel(url) as channel:
+        call = channel.unary_unary(f"/inference.GRPCInferenceService/{method}")
+        with pytest.raises(grpc.RpcError) as failed:
+            call(b"\xff\xff\xff")
+    assert failed.value.code() is INVALID
+    assert failed.value.details().startswith("the request is not a inference.")

@@ -73,7 +73,8 @@ def test_metadata_and_deadline_go_in_and_metadata_comes_out(kind: Kind) -> None:
         assert answer == b"x"
         beside = dict(call.initial_metadata())
         assert beside["x-key"] == "user 7"
-        assert 0 < float(beside["x-left"]) <= 20
+        # gRPC rounds a timeout up when it writes it into a header.
+        assert 0 < float(beside["x-left"]) < 21
 
 
 @pytest.mark.parametrize("kind", KINDS)

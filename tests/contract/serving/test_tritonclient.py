@@ -51,7 +51,13 @@ def test_server_and_models_say_that_they_are_ready(client: triton.InferenceServe
 def test_server_metadata_names_only_what_is_served(client: triton.InferenceServerClient) -> None:
     metadata = client.get_server_metadata(as_json=True)
     assert metadata["name"] == "headrace"
-    assert metadata["extensions"] == ["binary_tensor_data"]
+    assert metadata["extensions"] == [
+        "binary_tensor_data",
+        "logging",
+        "model_configuration",
+        "model_repository",
+        "statistics",
+    ]
 
 
 def test_model_metadata_shows_tensors_with_a_free_batch_dimension(

@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal, Protocol, assert_never
 
+from headrace.errors import Refused
 from services.serving.worker.calls import Call
+from services.serving.worker.fronts.beside import NativeFrontWithStreams
 from services.serving.worker.fronts.grpcio_front import GrpcioFront
 from services.serving.worker.fronts.native_front import NativeFront
+from services.serving.worker.fronts.streams import Streams
+from services.serving.worker.fronts.tls import Tls
 
 Kind = Literal["native", "grpcio"]
 
@@ -37,20 +41,36 @@ def open_front(
     threads: int,
     max_message_bytes: int,
     shared_port: bool,
+    streams: Streams | None = None,
+    tls: Tls | None = None,
 ) -> Front:
-    """A front-end bound to `address` (host:port, port 0 for any). Raises OSError if it is taken."""
-    build: type[GrpcioFront | NativeFront]
+    """A front-end bound to `address` (host:port, port 0 for any).
+
+    Raises OSError if it is taken, Refused if TLS is wanted and cannot be.
+    """
     match kind:
         case "native":
-            build = NativeFront
+            if tls is not None:
+                raise Refused("the native front-end has no TLS; choose front 'grpcio' for it")
+            native = NativeFront(
+                methods=methods,
+                address=address,
+                threads=threads,
+                max_message_bytes=max_message_bytes,
+                shared_port=shared_port,
+            )
+            return NativeFrontWithStreams(
+                native, streams=streams or Streams(), max_message_bytes=max_message_bytes
+            )
         case "grpcio":
-            build = GrpcioFront
+            return GrpcioFront(
+                methods=methods,
+                streams=streams or Streams(),
+                address=address,
+                threads=threads,
+                max_message_bytes=max_message_bytes,
+                shared_port=shared_port,
+                tls=tls,
+            )
         case _:
             assert_never(kind)
-    return build(
-        methods=methods,
-        address=address,
-        threads=threads,
-        max_message_bytes=max_message_bytes,
-        shared_port=shared_port,
-    )

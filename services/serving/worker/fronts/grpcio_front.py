@@ -12,10 +12,13 @@ import grpc
 
 from services.serving.worker.calls import Call, Details
 from services.serving.worker.failure import Failure
+from services.serving.worker.fronts.streams import OpenStreams, StreamHandler, Streams, end_with
+from services.serving.worker.fronts.tls import Tls
 
-_CODES: Final = {code.value[0]: code for code in grpc.StatusCode}
 _QUEUE: Final = 4096
 """Calls waiting or running; more end with RESOURCE_EXHAUSTED at once."""
+_PING_MS: Final = 60_000
+"""A connection with calls that is silent for so long is asked whether the client is there."""
 
 
 class GrpcioFront:
@@ -25,11 +28,14 @@ class GrpcioFront:
         self,
         *,
         methods: Mapping[str, Call],
+        streams: Streams,
         address: str,
         threads: int,
         max_message_bytes: int,
         shared_port: bool,
+        tls: Tls | None = None,
     ) -> None:
+        """Raises OSError when the address is taken, Refused when a file of TLS is of no use."""
         self._server = grpc.server(
             ThreadPoolExecutor(threads, thread_name_prefix="grpc"),
             maximum_concurrent_rpcs=_QUEUE,
@@ -37,18 +43,24 @@ class GrpcioFront:
                 ("grpc.max_receive_message_length", max_message_bytes),
                 ("grpc.max_send_message_length", max_message_bytes),
                 ("grpc.so_reuseport", int(shared_port)),
+                ("grpc.keepalive_time_ms", _PING_MS),
             ],
         )
+        self._open = OpenStreams(limit=streams.limit)
         services: dict[str, dict[str, Any]] = defaultdict(dict)
         for path, call in methods.items():
             service, name = path.removeprefix("/").split("/")
             services[service][name] = grpc.unary_unary_rpc_method_handler(_handler(call))
+        for path, stream_call in streams.calls.items():
+            service, name = path.removeprefix("/").split("/")
+            handler = StreamHandler(stream_call, self._open, _details)
+            services[service][name] = grpc.stream_stream_rpc_method_handler(handler)
         for service, handlers in services.items():
             self._server.add_generic_rpc_handlers(
                 (grpc.method_handlers_generic_handler(service, handlers),)
             )
         try:
-            self.port: int = self._server.add_insecure_port(address)
+            self.port: int = self._bind(address, tls)
         except RuntimeError as error:
             raise OSError(f"cannot listen on {address}: {error}") from error
 
@@ -56,7 +68,14 @@ class GrpcioFront:
         self._server.start()
 
     def stop(self, grace: float) -> None:
-        self._server.stop(grace).wait()
+        stopped = self._server.stop(grace)
+        self._open.stop()
+        stopped.wait()
+
+    def _bind(self, address: str, tls: Tls | None) -> int:
+        if tls is None:
+            return int(self._server.add_insecure_port(address))
+        return int(self._server.add_secure_port(address, tls.credentials()))
 
 
 def _handler(call: Call) -> Callable[[bytes, Any], bytes]:
@@ -64,7 +83,7 @@ def _handler(call: Call) -> Callable[[bytes, Any], bytes]:
         try:
             reply = call(payload, _details(context))
         except Failure as failure:
-            context.abort(_CODES[int(failure.code)], failure.message)
+            end_with(context, failure)
             raise
         if reply.metadata:
             context.send_initial_metadata(reply.metadata)

@@ -1,6 +1,6 @@
 """The fast front-end: HTTP/2 and gRPC framing run in Rust, Python sees bytes.
 
-It takes no TLS (that is the front door's) and no streaming calls.
+It takes no TLS (that is the front door's); calls with streams are passed on.
 """
 
 from __future__ import annotations
@@ -56,6 +56,10 @@ class NativeFront:
     @property
     def port(self) -> int:
         return int(self._front.bound_port)
+
+    def pass_on_to(self, socket: str) -> None:
+        """Hand methods that are not ours to the grpcio server on a Unix socket; before `start`."""
+        self._front.set_fallback(socket)
 
     def start(self) -> None:
         self._front.start()

@@ -1,0 +1,43 @@
+"""The native front-end with what it has no streams for: a grpcio server behind it."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from services.serving.worker.fronts.grpcio_front import GrpcioFront
+from services.serving.worker.fronts.native_front import NativeFront
+from services.serving.worker.fronts.streams import Streams
+
+
+class NativeFrontWithStreams:
+    """Passes calls with streams on to a grpcio server that listens for this process alone."""
+
+    def __init__(self, native: NativeFront, *, streams: Streams, max_message_bytes: int) -> None:
+        self._native = native
+        self._directory = Path(tempfile.mkdtemp(prefix="headrace-streams-"))
+        socket = self._directory / "grpc.sock"
+        self._streaming = GrpcioFront(
+            methods={},
+            streams=streams,
+            address=f"unix:{socket}",
+            threads=1,
+            max_message_bytes=max_message_bytes,
+            shared_port=False,
+        )
+        native.pass_on_to(str(socket))
+
+    @property
+    def port(self) -> int:
+        return self._native.port
+
+    def start(self) -> None:
+        self._streaming.start()
+        self._native.start()
+
+    def stop(self, grace: float) -> None:
+        # Streams go through the native server: it must outlive their last answers.
+        self._streaming.stop(grace)
+        self._native.stop(grace)
+        shutil.rmtree(self._directory, ignore_errors=True)
