@@ -91,6 +91,19 @@ def any_width() -> bytes:
     )
 
 
+def total() -> bytes:
+    """`x` FP32 [-1,4] -> `sum` FP32 [1] over all rows: an output that has none of its own."""
+    return _model(
+        nodes=[
+            helper.make_node("ReduceSum", ["x"], ["all"], keepdims=0),
+            helper.make_node("Unsqueeze", ["all", "axes"], ["sum"]),
+        ],
+        inputs=[_value("x", TensorProto.FLOAT, ["rows", 4])],
+        outputs=[_value("sum", TensorProto.FLOAT, [1])],
+        constants=[helper.make_tensor("axes", TensorProto.INT64, [1], [0])],
+    )
+
+
 def without_rows() -> bytes:
     """A model whose input is a scalar: nothing that can be batched."""
     return _model(

@@ -97,7 +97,8 @@ def _alpha_of(proto: FileDescriptorProto) -> FileDescriptorProto:
     alpha.package = V1_ALPHA
     for message in alpha.message_type:
         for field in message.field:
-            field.type_name = field.type_name.replace(f".{V1}.", f".{V1_ALPHA}.")
+            if field.type_name:
+                field.type_name = field.type_name.replace(f".{V1}.", f".{V1_ALPHA}.")
     for service in alpha.service:
         for method in service.method:
             method.input_type = method.input_type.replace(f".{V1}.", f".{V1_ALPHA}.")
