@@ -11,6 +11,7 @@ from headrace.runtime.bus import Subscription, Tail
 from headrace.runtime.service import Resources, Service
 from services.serving import api
 from services.serving.control.artifacts import ArtifactCache
+from services.serving.control.explicit import ExplicitModels
 from services.serving.control.fleet import Fleet
 from services.serving.control.log_intake import LogIntake
 from services.serving.control.meters import DeploymentMeters
@@ -53,6 +54,7 @@ class Parts:
     intake: LogIntake
     rollout: Rollout
     reconciler: Reconciler
+    explicit: ExplicitModels
     cache: ArtifactCache
     tail: Tail
 
@@ -89,6 +91,7 @@ def _wire(resources: Resources[Settings]) -> Parts:
         intake=intake,
         first_answer=lambda status: reconciler.first_answer(status),  # noqa: PLW0108 - made below
         size_changed=meters.workers,
+        asked=lambda request: explicit.carry_out(request),  # noqa: PLW0108 - made below
     )
     rollout = Rollout(
         bus=resources.bus,
@@ -114,11 +117,20 @@ def _wire(resources: Resources[Settings]) -> Parts:
         promoted_read=tail.caught_up,
         log=log,
     )
+    explicit = ExplicitModels(
+        project=settings.project,
+        allowed=settings.model_control == "explicit",
+        pool=resources.pool,
+        rollout=rollout,
+        reconciler=reconciler,
+        log=log,
+    )
     return Parts(
         fleet=fleet,
         intake=intake,
         rollout=rollout,
         reconciler=reconciler,
+        explicit=explicit,
         cache=cache,
         tail=tail,
     )
@@ -143,6 +155,7 @@ def _subscription(parts: Parts, resources: Resources[Settings]) -> Subscription:
 async def _run(parts: Parts, resources: Resources[Settings]) -> None:
     """Workers are let in only once every champion is known, so that none goes back in time."""
     await asyncio.to_thread(parts.cache.clear_incoming)
+    await parts.reconciler.persist(parts.explicit.restore)
     await parts.reconciler.restore()
     async with parts.fleet.listening(resources.settings.socket):
         await parts.reconciler.run()

@@ -22,6 +22,10 @@ class Settings(ServiceSettings, env_prefix="HEADRACE_SERVING_"):
     )
     front: Literal["native", "grpcio"] = "native"
     front_threads: int = Field(default=2, ge=1, le=64)
+    model_control: Literal["events", "explicit"] = Field(
+        default="events",
+        description="Whether clients may unload models and load them again, beside the events",
+    )
     max_streams: int = Field(
         default=128, ge=1, le=4096, description="Calls with streams open at a time, in a worker"
     )

@@ -264,6 +264,26 @@ async def models(connection: Connection, *, project: str) -> Sequence[str]:
     return [row["model"] for row in rows]
 
 
+async def note_unloaded(connection: Connection, *, project: str, model: str) -> None:
+    """A model stays out of memory from now on."""
+    await connection.execute(
+        "insert into unloaded (project, model) values ($1, $2) on conflict do nothing",
+        project,
+        model,
+    )
+
+
+async def forget_unloaded(connection: Connection, *, project: str, model: str) -> None:
+    """A model is where its events have it again."""
+    await connection.execute("delete from unloaded where project=$1 and model=$2", project, model)
+
+
+async def unloaded(connection: Connection, *, project: str) -> set[str]:
+    """Models that stay out of memory."""
+    rows = await connection.fetch("select model from unloaded where project=$1", project)
+    return {row["model"] for row in rows}
+
+
 async def _drop_overtaken(connection: Connection, deployment: Deployment) -> None:
     """A version that was deployed, or could not be, need not be warmed for it any more."""
     order = deployment.order

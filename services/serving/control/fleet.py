@@ -6,11 +6,11 @@ import asyncio
 import contextlib
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, assert_never
 
 from pydantic import ValidationError
 
@@ -18,11 +18,20 @@ from headrace.errors import Permanent
 from headrace.runtime.telemetry import Log
 from services.serving.control.log_intake import LogIntake
 from services.serving.link.frames import Kind, frame, read_frame, split_numbered
-from services.serving.link.messages import Assignment, Hello, ModelAssignment, ModelStatus, Status
+from services.serving.link.messages import (
+    Assignment,
+    Hello,
+    ModelAnswer,
+    ModelAssignment,
+    ModelRequest,
+    ModelStatus,
+    Status,
+)
 
 _PATIENCE_SECONDS: Final = 60.0
 _GONE: Final = (OSError, asyncio.IncompleteReadError, Permanent, ValidationError, ValueError)
 FirstAnswer = Callable[[ModelStatus], None]
+Asked = Callable[[ModelRequest], Awaitable[ModelAnswer]]
 
 
 @dataclass(kw_only=True)
@@ -41,12 +50,14 @@ class Fleet:
         intake: LogIntake,
         first_answer: FirstAnswer,
         size_changed: Callable[[int], None],
+        asked: Asked,
     ) -> None:
-        """`first_answer` is called with every status that shows one."""
+        """`first_answer` is called with every status that shows one, `asked` for clients."""
         self._log = log
         self._intake = intake
         self._first_answer = first_answer
         self._size_changed = size_changed
+        self._asked = asked
         self._members: dict[str, _Member] = {}
         self._news = asyncio.Condition()
         # Workers outlive this process: a later one must never say a revision that they know.
@@ -112,10 +123,15 @@ class Fleet:
             kind, payload = await read_frame(reader)
             if kind is Kind.HELLO:
                 hello = Hello.model_validate_json(payload)
-                if hello.channel == "log":
-                    await self._take_log(reader, writer)
-                else:
-                    await self._follow(hello, reader, writer)
+                match hello.channel:
+                    case "log":
+                        await self._take_log(reader, writer)
+                    case "control":
+                        await self._follow(hello, reader, writer)
+                    case "models":
+                        await self._take_request(reader, writer)
+                    case _:
+                        assert_never(hello.channel)
         writer.close()
 
     async def _take_log(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -124,6 +140,15 @@ class Fleet:
             if kind is Kind.LOG:
                 number, record = split_numbered(payload)
                 await self._intake.add(writer, number, record)
+
+    async def _take_request(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        kind, payload = await read_frame(reader)
+        if kind is Kind.MODEL_REQUEST:
+            answer = await self._asked(ModelRequest.model_validate_json(payload))
+            writer.write(frame(Kind.MODEL_ANSWER, answer.model_dump_json().encode()))
+            await writer.drain()
 
     async def _follow(
         self, hello: Hello, reader: asyncio.StreamReader, writer: asyncio.StreamWriter

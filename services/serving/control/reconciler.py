@@ -79,10 +79,10 @@ class Reconciler:
         A schema without champions may be a lost one: then the state topic is waited for too, so
         that workers that still answer are not told that there is nothing to answer with.
         """
-        champions = await self._persist(self._champions)
+        champions = await self.persist(self._champions)
         await asyncio.gather(*(self._restore_one(champion) for champion in champions))
         if await self._wait_for_promoted(_PATIENCE_SECONDS if champions else None):
-            unrestored = await self._persist(self._note_promoted)
+            unrestored = await self.persist(self._note_promoted)
             await asyncio.gather(*(self._take_over_one(deployment) for deployment in unrestored))
         await self._rollout.keep_cache_small()
         self._rollout.announce()
@@ -98,7 +98,7 @@ class Reconciler:
                     self._poked.clear()
                     eager_until = loop.time() + _EAGER_SECONDS
                 if not self._taken_over and self._promoted_read.is_set():
-                    await self._persist(self._note_promoted)
+                    await self.persist(self._note_promoted)
                 await self._start_work()
                 pause = _EAGER_PAUSE if loop.time() < eager_until else _IDLE_PAUSE
                 await self._wait(pause)
@@ -120,8 +120,8 @@ class Reconciler:
             async with self._pool.acquire() as connection:
                 return await store.models_with_work(connection, project=self._project)
 
-        for model in await self._persist(waiting):
-            if model not in self._busy:
+        for model in await self.persist(waiting):
+            if model not in self._busy and model not in self._rollout.unloaded:
                 task = asyncio.create_task(self._settle(model), name=f"deploy-{model}")
                 self._busy[model] = task
                 task.add_done_callback(partial(self._done, model))
@@ -149,7 +149,15 @@ class Reconciler:
         except Permanent as error:
             await self._rollout.give_up(deployment, str(error))
 
+    async def at_rest(self, model: str) -> None:
+        """Wait until nothing is being done for a model that was marked as unloaded."""
+        working = self._busy.get(model)
+        if working is not None:
+            await asyncio.wait({working})
+
     async def _next(self, model: str) -> Deployment | None:
+        if model in self._rollout.unloaded:
+            return None
         async with self._pool.acquire() as connection:
             await store.drop_overtaken_promotions(connection, project=self._project, model=model)
             return await store.next_work(connection, project=self._project, model=model)
@@ -169,13 +177,13 @@ class Reconciler:
     async def _restore_one(self, known: tuple[Champion, Deployment | None]) -> None:
         model = known[0].deployment.model
         try:
-            await self._persist(lambda: self._rollout.restore(*known))
+            await self.persist(lambda: self._rollout.restore(*known))
         except Permanent as error:
             self.lost[model] = str(error)
             self._log.error("champion_not_restored", model=model, reason=str(error))
             return
         if known[0].deployment.state is State.DONE:
-            await self._persist(lambda: self._rollout.tell_state(known[0].deployment))
+            await self.persist(lambda: self._rollout.tell_state(known[0].deployment))
 
     async def _wait_for_promoted(self, seconds: float | None) -> bool:
         """Whether it is known by then what is promoted; None waits for ever."""
@@ -202,15 +210,15 @@ class Reconciler:
 
     async def _take_over_one(self, deployment: Deployment) -> None:
         try:
-            await self._persist(lambda: self._rollout.take_over(deployment))
+            await self.persist(lambda: self._rollout.take_over(deployment))
         except Permanent as error:
             reason = str(error)
-            await self._persist(lambda: self._rollout.give_up(deployment, reason))
+            await self.persist(lambda: self._rollout.give_up(deployment, reason))
 
     async def _note_first_answer(self, number: int, first: FirstAnswered) -> None:
-        await self._persist(lambda: self._rollout.note_first_answer(number, first))
+        await self.persist(lambda: self._rollout.note_first_answer(number, first))
 
-    async def _persist(self, work: Callable[[], Awaitable[_T]]) -> _T:
+    async def persist(self, work: Callable[[], Awaitable[_T]]) -> _T:
         """Do it until it works; only Permanent ends it."""
         while True:
             try:

@@ -30,7 +30,7 @@ from services.serving.control.lineup import ModelLineup, Placed
 from services.serving.control.meters import DeploymentMeters
 from services.serving.control.proof import prove
 from services.serving.domain import Champion, Deployment, State
-from services.serving.link.messages import FirstAnswered, Status
+from services.serving.link.messages import FirstAnswered, ModelAssignment, Status
 
 
 class Rollout:
@@ -54,6 +54,8 @@ class Rollout:
         self._log = log
         self._proven: set[str] = set()
         self._lineups: dict[str, ModelLineup] = {}
+        self.unloaded: set[str] = set()
+        """Models that the workers are told to have nothing of."""
 
     async def restore(self, champion: Champion, candidate: Deployment | None) -> None:
         """Put a model back as it was. Raises Permanent when its champion's files are unusable."""
@@ -93,8 +95,29 @@ class Rollout:
     def announce(self) -> int:
         """Tell the workers what to look like; returns the revision."""
         return self._fleet.assign(
-            [lineup.assignment(name) for name, lineup in self._lineups.items()]
+            [
+                ModelAssignment(name=name, unloaded="unloaded")
+                if name in self.unloaded
+                else lineup.assignment(name)
+                for name, lineup in self._lineups.items()
+            ]
         )
+
+    def knows(self, model: str) -> bool:
+        """Whether a version was ever to answer for this name."""
+        lineup = self._lineups.get(model)
+        return lineup is not None and lineup.champion is not None
+
+    async def apply_everywhere(self, model: str) -> str | None:
+        """Have the workers look as the line-ups say; why the champion could not be loaded."""
+        champion = self._lineup(model).champion
+        for status in await self._fleet.settled(self.announce(), at_least=1):
+            for seen in status.models:
+                if champion is not None and seen.name == model:
+                    reason = seen.failures.get(champion.deployment.version)
+                    if reason is not None:
+                        return f"version {champion.deployment.version} on {status.worker}: {reason}"
+        return None
 
     def forget_candidate(self, model: str, version: int) -> None:
         """Take a candidate out of memory, if it is this one."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from enum import IntEnum
 from struct import Struct
 from typing import Final
@@ -22,6 +23,8 @@ class Kind(IntEnum):
     STATUS = 3
     LOG = 4
     PUBLISHED = 5
+    MODEL_REQUEST = 6
+    MODEL_ANSWER = 7
 
 
 def frame(kind: Kind, payload: bytes) -> bytes:
@@ -41,7 +44,28 @@ def split_numbered(payload: bytes) -> tuple[int, bytes]:
 
 async def read_frame(reader: asyncio.StreamReader) -> tuple[Kind, bytes]:
     """The next frame. Raises asyncio.IncompleteReadError at the end of the connection."""
-    length, kind = _HEAD.unpack(await reader.readexactly(_HEAD.size))
+    length, kind = _head(await reader.readexactly(_HEAD.size))
+    return kind, await reader.readexactly(length)
+
+
+def receive_frame(connection: socket.socket) -> tuple[Kind, bytes]:
+    """The same, blocking. Raises EOFError at the end of the connection, OSError when it fails."""
+    length, kind = _head(_receive(connection, _HEAD.size))
+    return kind, _receive(connection, length)
+
+
+def _head(data: bytes) -> tuple[int, Kind]:
+    length, kind = _HEAD.unpack(data)
     if length > MAX_PAYLOAD:
         raise Permanent(f"frame of {length} bytes: at most {MAX_PAYLOAD} are allowed")
-    return Kind(kind), await reader.readexactly(length)
+    return length, Kind(kind)
+
+
+def _receive(connection: socket.socket, size: int) -> bytes:
+    data = b""
+    while len(data) < size:
+        part = connection.recv(size - len(data))
+        if not part:
+            raise EOFError("the connection ended inside a frame")
+        data += part
+    return data

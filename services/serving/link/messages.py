@@ -1,7 +1,8 @@
 """The messages. Both sides state what is, never what to do: a lost one is made up by the next.
 
 The control process sends the whole `Assignment` whenever it changes and to every worker that
-connects; a worker makes itself so and sends its whole `Status` whenever that changes.
+connects; a worker makes itself so and sends its whole `Status` whenever that changes. What a
+client asks of models is a `ModelRequest` with a connection of its own, over when it is answered.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ class _Message(BaseModel):
 
 
 class Hello(_Message):
-    """First frame of a worker on each of its two connections."""
+    """First frame on a connection: control, log, or one of `models` for each request."""
 
     worker: str
     pid: int
-    channel: Literal["control", "log"]
+    channel: Literal["control", "log", "models"]
 
 
 class VersionFiles(_Message):
@@ -32,13 +33,17 @@ class VersionFiles(_Message):
 
 
 class ModelAssignment(_Message):
-    """What one model must look like. `versions` are loaded; only champion and pinned answer."""
+    """What one model must look like. `versions` are loaded; only champion and pinned answer.
+
+    `unloaded` says why there are none, if a client had it so.
+    """
 
     name: str
     champion: int | None = None
     deployment: int | None = Field(default=None, description="That made it champion")
     pinned: int | None = None
     versions: list[VersionFiles] = Field(default_factory=list)
+    unloaded: str = ""
 
 
 class Assignment(_Message):
@@ -46,6 +51,20 @@ class Assignment(_Message):
 
     revision: int
     models: list[ModelAssignment] = Field(default_factory=list)
+
+
+class ModelRequest(_Message):
+    """A client wants a model loaded or unloaded, on all workers."""
+
+    action: Literal["load", "unload"]
+    model: str
+
+
+class ModelAnswer(_Message):
+    """What came of it: nothing to add, or a status code of gRPC and why."""
+
+    code: int = 0
+    message: str = ""
 
 
 class FirstAnswered(_Message):

@@ -18,6 +18,7 @@ from services.serving.settings import Settings
 from services.serving.worker.batches import MAX_ROWS
 from services.serving.worker.control_link import ControlLink
 from services.serving.worker.dispatch import Dispatcher
+from services.serving.worker.explicit_control import ExplicitControl
 from services.serving.worker.fronts import Front, open_front
 from services.serving.worker.fronts.streams import Streams
 from services.serving.worker.fronts.tls import Tls
@@ -25,6 +26,7 @@ from services.serving.worker.inference import Inference
 from services.serving.worker.log_link import LogLink
 from services.serving.worker.meters import Meters
 from services.serving.worker.methods.logs import LogSwitches
+from services.serving.worker.methods.repository import ControlledByEvents, ModelControl
 from services.serving.worker.prediction_log import PredictionLog
 from services.serving.worker.statistics import Statistics
 from services.serving.worker.table import Serving
@@ -129,6 +131,11 @@ class Worker:
 
         return router
 
+    def _model_control(self, settings: Settings) -> ModelControl:
+        if settings.model_control == "events":
+            return ControlledByEvents()
+        return ExplicitControl(socket_path=settings.socket, worker=self._id)
+
     def _wire(self, resources: Resources[Settings]) -> _Parts:
         settings = resources.settings
         meters = Meters(resources.metrics)
@@ -171,6 +178,7 @@ class Worker:
             server_name=settings.server_name,
             max_rows=settings.max_batch_rows,
             log_switches=switches,
+            model_control=self._model_control(settings),
         )
         front = open_front(
             settings.front,

@@ -26,7 +26,7 @@ from services.serving.worker.methods.repository import (
     ModelControl,
     Repository,
 )
-from services.serving.worker.methods.streaming import InferenceStream
+from services.serving.worker.methods.streaming import InferenceStream, as_stream
 from services.serving.worker.methods.tracing import Tracing
 from services.serving.worker.model import TensorSpec
 from services.serving.worker.statistics import Statistics
@@ -115,8 +115,21 @@ class Dispatcher:
         }
 
     def streams(self) -> StreamCalls:
-        """Every method with streams by its path."""
+        """Every method with streams by its path, and unary ones that take long.
+
+        To load a model keeps its thread until all workers have it. On the wire such a call is a
+        stream of one request and one answer.
+        """
+        long_calls = {
+            f"/{service}/{name}": as_stream(call)
+            for service in (INFERENCE, MLSERVER_REPOSITORY)
+            for name, call in (
+                ("RepositoryModelLoad", self._repository.load),
+                ("RepositoryModelUnload", self._repository.unload),
+            )
+        }
         return {
+            **long_calls,
             f"/{INFERENCE}/ModelStreamInfer": InferenceStream(self._inference.infer).run,
             f"/{HEALTH}/Watch": self._health.watch,
             **{f"/{service}/ServerReflectionInfo": self._reflection.run for service in _REFLECTION},

@@ -42,6 +42,7 @@ def make_so(assignment: Assignment, *, loaded: Loaded, table: Table) -> Outcome:
         assigned.name: replace(
             _entry(assigned, models, table.entries.get(assigned.name)),
             unavailable=_unavailable(assigned, failures),
+            unloaded=assigned.unloaded,
         )
         for assigned in assignment.models
     }

@@ -46,8 +46,11 @@ def open_front(
 ) -> Front:
     """A front-end bound to `address` (host:port, port 0 for any).
 
+    A method that is among the streams too is served as one, off the threads of the others.
     Raises OSError if it is taken, Refused if TLS is wanted and cannot be.
     """
+    streams = streams or Streams()
+    methods = {path: call for path, call in methods.items() if path not in streams.calls}
     match kind:
         case "native":
             if tls is not None:
@@ -60,12 +63,12 @@ def open_front(
                 shared_port=shared_port,
             )
             return NativeFrontWithStreams(
-                native, streams=streams or Streams(), max_message_bytes=max_message_bytes
+                native, streams=streams, max_message_bytes=max_message_bytes
             )
         case "grpcio":
             return GrpcioFront(
                 methods=methods,
-                streams=streams or Streams(),
+                streams=streams,
                 address=address,
                 threads=threads,
                 max_message_bytes=max_message_bytes,

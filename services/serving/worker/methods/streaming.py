@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from headrace.rpc.inference import open_inference_pb2 as oip
-from services.serving.worker.calls import Call, Details, Stream
+from services.serving.worker.calls import Call, Details, Stream, StreamCall
 from services.serving.worker.failure import Failure
 from services.serving.worker.messages import parse
 
@@ -46,6 +46,16 @@ class InferenceStream:
         # No model here answers a request more than once: each answer is its last.
         answer.infer_response.parameters[_FINAL].bool_param = True
         return answer
+
+
+def as_stream(call: Call) -> StreamCall:
+    """A unary call as one with streams."""
+
+    def run(stream: Stream) -> Iterator[bytes]:
+        for payload in stream.requests:
+            yield call(payload, stream.details).payload
+
+    return run
 
 
 def _error(payload: bytes, failure: Failure) -> oip.ModelStreamInferResponse:
