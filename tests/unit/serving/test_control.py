@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import threading
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from services.serving.link.frames import (
     frame,
     numbered,
     read_frame,
+    receive_frame,
     split_numbered,
 )
 
@@ -122,3 +125,25 @@ async def test_overlong_frame_is_refused_before_it_is_read() -> None:
     reader.feed_data((MAX_PAYLOAD + 1).to_bytes(4, "big") + b"\x01")
     with pytest.raises(Permanent, match="at most"):
         await read_frame(reader)
+
+
+def test_frames_are_received_in_pieces_and_end_with_the_connection() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        whole = frame(Kind.MODEL_ANSWER, b"x" * 1000)
+        sending = threading.Thread(target=lambda: [theirs.sendall(bytes([b])) for b in whole])
+        sending.start()
+        assert receive_frame(ours) == (Kind.MODEL_ANSWER, b"x" * 1000)
+        sending.join()
+        theirs.sendall(whole[:9])
+        theirs.shutdown(socket.SHUT_WR)
+        with pytest.raises(EOFError, match="inside a frame"):
+            receive_frame(ours)
+
+
+def test_frame_beyond_the_bound_is_not_received() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.sendall((MAX_PAYLOAD + 1).to_bytes(4, "big") + bytes([Kind.MODEL_ANSWER]))
+        with pytest.raises(Permanent, match="at most"):
+            receive_frame(ours)

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 _AT_ONCE: Final = 1
 """Calls that one thread takes at a time: more would wait behind a slow one, and save nothing."""
 _POLL_MS: Final = 200
+_PING_MS: Final = 60_000
+"""A connection that is silent for so long is asked whether the client is there."""
 
 
 class NativeFront:
@@ -43,6 +45,7 @@ class NativeFront:
             io_threads=1,
             call_details=True,
             reuse_port=shared_port,
+            keepalive_time_ms=_PING_MS,
         )
         self._threads = [
             threading.Thread(
