@@ -18,6 +18,7 @@ from services.serving.worker.batches import pack
 from services.serving.worker.calls import NOTHING_BESIDE
 from services.serving.worker.failure import Failure
 from services.serving.worker.loading import Outcome, make_so
+from services.serving.worker.methods.repository import index_of
 from services.serving.worker.model import Model, load
 from services.serving.worker.prediction_log import Answered, PredictionLog
 from services.serving.worker.table import Table, parse_version
@@ -206,6 +207,35 @@ def test_candidate_is_loaded_but_does_not_answer(tmp_path: Path) -> None:
     assert sorted(version for _, version, _ in outcome.loaded) == [1, 2]
     with pytest.raises(Failure, match="version 2 is not found"):
         outcome.table.answering("m", "2")
+
+
+def test_index_says_why_versions_do_not_answer(tmp_path: Path) -> None:
+    first = make_so(
+        _assignment(tmp_path, champion=1, deployment=7, versions=[1, 2]), loaded={}, table=Table()
+    )
+    wrong = _assignment(tmp_path, champion=3, deployment=8, versions=[1, 2, 3])
+    (tmp_path / "3.onnx").write_bytes(b"garbage")
+    second = _next(first, wrong)
+    lines = {
+        int(line.version): (line.state, line.reason)
+        for line in index_of(second.table, only_ready=False)
+    }
+    assert lines[1] == ("READY", "")
+    assert lines[2] == ("UNAVAILABLE", "loaded, and not promoted")
+    assert lines[3][0] == "UNAVAILABLE"
+    assert "is not a model" in lines[3][1]
+    assert [line.version for line in index_of(second.table, only_ready=True)] == ["1"]
+
+
+def test_unloaded_model_leaves_memory_and_its_name_stays_known(tmp_path: Path) -> None:
+    first = make_so(
+        _assignment(tmp_path, champion=1, deployment=7, versions=[1]), loaded={}, table=Table()
+    )
+    out = Assignment(revision=2, models=[ModelAssignment(name="m", unloaded="unloaded")])
+    second = _next(first, out)
+    assert second.loaded == {}
+    (line,) = index_of(second.table, only_ready=False)
+    assert (line.name, line.state, line.reason) == ("m", "UNAVAILABLE", "unloaded")
 
 
 def _next(before: Outcome, assignment: Assignment) -> Outcome:
