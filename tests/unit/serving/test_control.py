@@ -127,11 +127,16 @@ async def test_overlong_frame_is_refused_before_it_is_read() -> None:
         await read_frame(reader)
 
 
+def _send_byte_by_byte(connection: socket.socket, data: bytes) -> None:
+    for byte in data:
+        connection.sendall(bytes([byte]))
+
+
 def test_frames_are_received_in_pieces_and_end_with_the_connection() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         whole = frame(Kind.MODEL_ANSWER, b"x" * 1000)
-        sending = threading.Thread(target=lambda: [theirs.sendall(bytes([b])) for b in whole])
+        sending = threading.Thread(target=_send_byte_by_byte, args=(theirs, whole))
         sending.start()
         assert receive_frame(ours) == (Kind.MODEL_ANSWER, b"x" * 1000)
         sending.join()
