@@ -103,7 +103,9 @@ class _OpenStream:
     def requests(self) -> Iterator[bytes]:
         while True:
             self.waiting = True
-            payload = None if self._streams.stopping else next(self._requests, None)
+            if self._streams.stopping:
+                raise Failure(Code.UNAVAILABLE, "the server is shutting down")
+            payload = next(self._requests, None)
             if payload is None:
                 return
             self.waiting = False
