@@ -51,7 +51,7 @@ def _cuda_status(payload: bytes, details: Details) -> Reply:  # noqa: ARG001
 def _status(kind: type[_StatusT], payload: bytes, memory: str) -> Reply:
     request = parse(kind, payload)
     if request.name:
-        raise not_found(f"Unable to find {memory} shared memory region: '{request.name}'")
+        raise not_found(f"Unable to find {memory} shared memory region: '{request.name[:200]}'")
     return Reply(payload=b"")
 
 
