@@ -13,8 +13,6 @@ import httpx
 import numpy as np
 import pytest
 
-from services.serving.worker.calls import NOTHING_BESIDE, Call, Details, Reply
-from services.serving.worker.rest.asked import Calls
 from tests.harness.data_plane import DataPlane
 
 WIDE = "/v2/models/wide/infer"
@@ -153,7 +151,12 @@ def _bare(body: bytes) -> bytes:
 
 @pytest.mark.parametrize(
     ("encoding", "pack"),
-    [("gzip", gzip.compress), ("deflate", zlib.compress), ("deflate", _bare), ("GZIP", gzip.compress)],
+    [
+        ("gzip", gzip.compress),
+        ("deflate", zlib.compress),
+        ("deflate", _bare),
+        ("GZIP", gzip.compress),
+    ],
 )
 def test_a_packed_body_is_read(http: httpx.Client, encoding: str, pack: Any) -> None:
     body = pack(json.dumps(_wide([1, 2], [1, 2])).encode())
@@ -189,18 +192,6 @@ def test_a_percent_encoded_model_name_is_decoded(http: httpx.Client) -> None:
 
 def test_query_is_no_part_of_the_path(http: httpx.Client) -> None:
     assert http.get("/v2/models/simple?trace=1").json()["name"] == "simple"
-
-
-def test_headers_reach_the_call_and_its_metadata_the_headers() -> None:
-    heard: list[Details] = []
-
-    def call(payload: bytes, details: Details) -> Reply:
-        heard.append(details)
-        return Reply(payload=payload)
-
-    methods: dict[str, Call] = {"/inference.GRPCInferenceService/ServerLive": call}
-    Calls(methods).call("ServerLive", b"", NOTHING_BESIDE)
-    assert heard == [NOTHING_BESIDE]
 
 
 def test_what_kserves_client_sends_is_understood(http: httpx.Client) -> None:
