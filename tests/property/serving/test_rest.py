@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -74,6 +74,7 @@ def rows_of_every_type(draw: st.DrawFn) -> dict[str, Any]:
     return arrays
 
 
+@settings(deadline=None, max_examples=50)
 @given(rows_of_every_type(), st.data())
 def test_rest_answers_as_grpc_does(
     plane: DataPlane, answering: Answering, arrays: dict[str, Any], data: st.DataObject
@@ -149,6 +150,7 @@ def _same(datatype: str, one: bytes, other: bytes) -> bool:
     return np.array_equal(np.frombuffer(one, dtype), np.frombuffer(other, dtype), equal_nan=True)
 
 
+@settings(deadline=None)
 @given(DATATYPES, hnp.array_shapes(min_dims=1, max_dims=3, max_side=4), st.data())
 def test_data_flat_or_nested_is_the_tensor(
     datatype: str, shape: tuple[int, ...], data: st.DataObject
@@ -166,6 +168,7 @@ def test_data_flat_or_nested_is_the_tensor(
     assert decode(datatype, shape, raw).shape == shape
 
 
+@settings(deadline=None)
 @given(JSONS, st.sampled_from(["infer", "versions/1/infer"]), st.none() | st.integers(0, 300))
 def test_no_document_is_an_internal_error(
     answering: Answering, document: Any, rest: str, length: int | None
@@ -176,6 +179,7 @@ def test_no_document_is_an_internal_error(
     _is_refused(answer)
 
 
+@settings(deadline=None)
 @given(
     st.fixed_dictionaries(
         {},
@@ -212,6 +216,7 @@ def test_nothing_near_a_request_is_an_internal_error(
         _is_refused(answer)
 
 
+@settings(deadline=None)
 @given(
     st.binary(max_size=64),
     st.sampled_from([b"gzip", b"deflate", b"identity", b"x", b""]),
