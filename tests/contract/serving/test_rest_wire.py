@@ -48,7 +48,8 @@ def test_a_worker_without_its_champions_is_alive_and_nothing_else(plane: DataPla
     with plane.listening_rest(opened=False) as address:
         base = f"http://{address}/v2"
         assert httpx.get(f"{base}/health/live").status_code == 200
-        assert httpx.get(f"{base}/health/ready").status_code == 503
+        ready = httpx.get(f"{base}/health/ready")
+        assert (ready.status_code, ready.json()) == (503, {"ready": False})
         refused = httpx.post(f"{base}/models/simple/infer", json={})
         assert (refused.status_code, refused.json()) == (503, {"error": "the server is starting"})
 

@@ -32,7 +32,6 @@ _HELD_BODIES: Final = 4
 """Bodies of the largest size that may be in memory at a time."""
 _IN_HAND: Final = 4096
 _CLOSE: Final = ((b"connection", b"close"),)
-_LIVE: Final = f"{PREFIX}/health/live"
 
 
 class RestApplication:
@@ -128,8 +127,10 @@ def _timed(answering: Answering, request: Request, route: Route) -> tuple[float,
 
 
 def _starting(request: Request) -> Answer:
-    if request.path == _LIVE:
+    if request.path == f"{PREFIX}/health/live":
         return json_answer({"live": True})
+    if request.path == f"{PREFIX}/health/ready":
+        return json_answer({"ready": False}, 503)
     return error_answer(Failure(Code.UNAVAILABLE, "the server is starting"))
 
 
