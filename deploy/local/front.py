@@ -10,7 +10,15 @@ from deploy.local.process import ProcessSpec
 from deploy.local.programs import wheel_program
 
 CADDYFILE = CHECKOUT / "deploy" / "caddy" / "Caddyfile"
-UPSTREAMS = ("tracking", "registry", "orchestrator", "serving", "monitoring", "console")
+UPSTREAMS = (
+    "tracking",
+    "registry",
+    "orchestrator",
+    "serving",
+    "serving-worker",
+    "monitoring",
+    "console",
+)
 
 
 def front_spec(*, directory: Path, ports: Ports, env: Mapping[str, str]) -> ProcessSpec:
@@ -40,7 +48,10 @@ def front_spec(*, directory: Path, ports: Ports, env: Mapping[str, str]) -> Proc
 
 def front_environment(ports: Ports) -> dict[str, str]:
     """The variables that the Caddyfile reads."""
-    upstreams = {f"HEADRACE_FRONT_{name.upper()}": f"127.0.0.1:{ports[name]}" for name in UPSTREAMS}
+    upstreams = {
+        f"HEADRACE_FRONT_{name.upper().replace('-', '_')}": f"127.0.0.1:{ports[name]}"
+        for name in UPSTREAMS
+    }
     return {
         "HEADRACE_FRONT_HOST": "127.0.0.1",
         "HEADRACE_FRONT_PORT": str(ports["front"]),

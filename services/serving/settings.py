@@ -43,6 +43,9 @@ class Settings(ServiceSettings, env_prefix="HEADRACE_SERVING_"):
         default="headrace", description="In ServerMetadata; Triton's own examples want 'triton'"
     )
     max_message_bytes: int = Field(default=64 * _MEBIBYTE, ge=_MEBIBYTE, le=2**31 - 1)
+    max_json_bytes: int = Field(
+        default=16 * _MEBIBYTE, ge=1024, description="JSON of one REST request; binary data beside"
+    )
     max_batch_rows: int = Field(default=65_536, ge=1)
     log_max_rows: int = Field(default=500_000, ge=1, description="Answered rows not yet published")
     log_max_bytes: int = Field(default=256 * _MEBIBYTE, ge=_MEBIBYTE)

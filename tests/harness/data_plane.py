@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from headrace.runtime.telemetry import Metrics
+import uvloop
+
+from headrace.runtime.service.server import HttpServer
+from headrace.runtime.telemetry import Metrics, configure_logs
 from services.serving.worker.dispatch import Dispatcher
 from services.serving.worker.fronts import Front, Kind, open_front
 from services.serving.worker.fronts.streams import Streams
@@ -16,6 +20,7 @@ from services.serving.worker.inference import Inference
 from services.serving.worker.meters import Meters
 from services.serving.worker.model import Model, load
 from services.serving.worker.prediction_log import PredictionLog
+from services.serving.worker.rest import Limits, RestApplication
 from services.serving.worker.statistics import Statistics
 from services.serving.worker.table import Entry, Reign, Serving, Table
 
@@ -76,6 +81,32 @@ class DataPlane:
             yield front
         finally:
             front.stop(2)
+
+    @contextmanager
+    def listening_rest(
+        self, *, max_body: int = 2**26, max_json: int = 2**24, opened: bool = True
+    ) -> Iterator[str]:
+        """The REST side on a free port of the HTTP server that services have; its address.
+
+        Before it is `opened` it is a worker that still waits for its champions.
+        """
+        rest = RestApplication(
+            threads=2,
+            limits=Limits(body=max_body, json=max_json),
+            log=configure_logs(service="test", level="warning"),
+        )
+        if opened:
+            rest.open(self.dispatcher.methods())
+        server = HttpServer(rest, host="127.0.0.1", port=0)
+        listener = server.listen()
+        port = listener.getsockname()[1]
+        thread = threading.Thread(target=lambda: uvloop.run(server.run(listener)))
+        thread.start()
+        try:
+            yield f"127.0.0.1:{port}"
+        finally:
+            server.finish()
+            thread.join()
 
 
 def data_plane(directory: Path, *, max_log_rows: int = 100_000, max_rows: int = 4096) -> DataPlane:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -16,6 +16,7 @@ from headrace.runtime.ids import new_id
 from headrace.runtime.service import Resources, Service
 from services.serving.settings import Settings
 from services.serving.worker.batches import MAX_ROWS
+from services.serving.worker.calls import Call
 from services.serving.worker.control_link import ControlLink
 from services.serving.worker.dispatch import Dispatcher
 from services.serving.worker.explicit_control import ExplicitControl
@@ -28,6 +29,7 @@ from services.serving.worker.meters import Meters
 from services.serving.worker.methods.logs import LogSwitches
 from services.serving.worker.methods.repository import ControlledByEvents, ModelControl
 from services.serving.worker.prediction_log import PredictionLog
+from services.serving.worker.rest import PREFIX, Limits, RestApplication
 from services.serving.worker.statistics import Statistics
 from services.serving.worker.table import Serving
 
@@ -45,6 +47,7 @@ def build(settings: Settings) -> Service[Settings]:
         database=False,
         blobs=False,
         routes=lambda _: [worker.router()],
+        protocols=lambda resources: {PREFIX: worker.rest(resources)},
         background=lambda resources: [lambda: worker.run(resources)],
         checks=lambda _: [worker.trouble],
         on_stop=lambda _: worker.retire(),
@@ -57,6 +60,7 @@ class _Parts:
     control: ControlLink
     log: LogLink
     predictions: PredictionLog
+    methods: Mapping[str, Call]
 
 
 class Worker:
@@ -66,6 +70,7 @@ class Worker:
         self._id = new_id()
         self._serving = Serving()
         self._parts: _Parts | None = None
+        self._rest: RestApplication | None = None
 
     async def run(self, resources: Resources[Settings]) -> None:
         """Answer until cancelled; then finish calls in hand and ship what was logged."""
@@ -87,6 +92,7 @@ class Worker:
     ) -> None:
         async with _answering(parts.front):
             self._parts = parts
+            self.rest(resources).open(parts.methods)
             resources.log.info("answering", port=parts.front.port, front=resources.settings.front)
             try:
                 await _one_of(*links)
@@ -106,6 +112,17 @@ class Worker:
         if not self._serving.ready:
             return "the champions are not loaded yet"
         return None
+
+    def rest(self, resources: Resources[Settings]) -> RestApplication:
+        """The protocol over HTTP, made once; it answers when the gRPC front-end does."""
+        if self._rest is None:
+            settings = resources.settings
+            self._rest = RestApplication(
+                threads=settings.front_threads,
+                limits=Limits(body=settings.max_message_bytes, json=settings.max_json_bytes),
+                log=resources.log,
+            )
+        return self._rest
 
     def router(self) -> APIRouter:
         """What this worker looks like, for people."""
@@ -180,9 +197,10 @@ class Worker:
             log_switches=switches,
             model_control=self._model_control(settings),
         )
+        methods = dispatcher.methods()
         front = open_front(
             settings.front,
-            methods=dispatcher.methods(),
+            methods=methods,
             address=f"{settings.grpc_host}:{settings.grpc_port}",
             threads=settings.front_threads,
             max_message_bytes=settings.max_message_bytes,
@@ -190,7 +208,9 @@ class Worker:
             streams=Streams(calls=dispatcher.streams(), limit=settings.max_streams),
             tls=_tls(settings),
         )
-        return _Parts(front=front, control=control, log=log, predictions=predictions)
+        return _Parts(
+            front=front, control=control, log=log, predictions=predictions, methods=methods
+        )
 
 
 def _tls(settings: Settings) -> Tls | None:

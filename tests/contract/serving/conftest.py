@@ -51,3 +51,10 @@ def url(front: Front) -> str:
 def client(url: str) -> Iterator[triton.InferenceServerClient]:
     with triton.InferenceServerClient(url) as connected:
         yield connected
+
+
+@pytest.fixture(scope="module")
+def rest(plane: DataPlane) -> Iterator[str]:
+    """The same models over HTTP; host and port."""
+    with plane.listening_rest() as address:
+        yield address

@@ -27,6 +27,7 @@ from headrace.runtime.service.fast import FastPath
 from headrace.runtime.service.http import application
 from headrace.runtime.service.middleware import Surroundings
 from headrace.runtime.service.model import Resources, Service
+from headrace.runtime.service.protocols import ByProtocol
 from headrace.runtime.service.resources import open_resources
 from headrace.runtime.service.server import HttpServer
 from headrace.runtime.settings import redacted
@@ -65,10 +66,8 @@ class Process:
         self._resources = resources
         self._tails: Sequence[Tail] = list(service.tails(resources)) if service.tails else []
         settings = resources.settings
-        app = application(service, resources, tails=self._tails)
-        surrounded = Surroundings(app, tracer=resources.tracer, stopping=resources.stopping)
         self._server = HttpServer(
-            _with_fast_path(surrounded, service, resources),
+            _http(service, resources, self._tails),
             host=settings.http_host,
             port=settings.http_port,
         )
@@ -121,6 +120,19 @@ class Process:
     async def _told(self) -> None:
         if self._service.on_stop is not None:
             await self._service.on_stop(self._resources)
+
+
+def _http(service: Service[Any], resources: Resources[Any], tails: Sequence[Tail]) -> ASGIApp:
+    """Protocols by the shortest way, unless requests are traced or must close their connections."""
+    app: ASGIApp = application(service, resources, tails=tails)
+    protocols = service.protocols(resources) if service.protocols else {}
+    if protocols:
+        app = ByProtocol(app, protocols)
+    app = Surroundings(app, tracer=resources.tracer, stopping=resources.stopping)
+    app = _with_fast_path(app, service, resources)
+    if not protocols or resources.tracer.on:
+        return app
+    return ByProtocol(app, protocols, aside=resources.stopping.is_set)
 
 
 def _with_fast_path(app: ASGIApp, service: Service[Any], resources: Resources[Any]) -> ASGIApp:

@@ -17,6 +17,7 @@ from headrace.runtime.clock import Clock
 from headrace.runtime.database_watch import DatabaseWatch
 from headrace.runtime.service.errors import ErrorHandler
 from headrace.runtime.service.fast import FastRoutes
+from headrace.runtime.service.protocols import Protocols
 from headrace.runtime.settings import PlainSettings
 from headrace.runtime.telemetry import Log, Metrics
 from headrace.runtime.tracing import SilentTracer, Tracer
@@ -80,7 +81,8 @@ class Service(Generic[SettingsT]):
     anything is served. `on_stop` runs as soon as a stop is asked for, while requests are still
     answered: endless streams end there, and a health protocol of its own says so. `version_path`
     is another one where `/version` belongs to a protocol that the service speaks. `fast_routes`
-    stand before `routes` of the same paths (`headrace.runtime.service.fast`).
+    stand before `routes` of the same paths (`headrace.runtime.service.fast`). `protocols` answer
+    all below the first part of a path on their own, errors included.
     """
 
     name: str
@@ -89,6 +91,7 @@ class Service(Generic[SettingsT]):
     migrations: str | None = None
     routes: Callable[[Resources[SettingsT]], Sequence[APIRouter | Mount]] | None = None
     fast_routes: Callable[[Resources[SettingsT]], FastRoutes] | None = None
+    protocols: Callable[[Resources[SettingsT]], Protocols] | None = None
     subscriptions: Callable[[Resources[SettingsT]], Sequence[Subscription]] | None = None
     background: Callable[[Resources[SettingsT]], Sequence[Background]] | None = None
     tails: Callable[[Resources[SettingsT]], Sequence[Tail]] | None = None
