@@ -39,7 +39,7 @@ def open_runtime(path: Path) -> LightGBMRuntime:
     library = engine("lightgbm", extra="lightgbm")
     _check_whole(path)
     try:
-        booster = library.Booster(params={"num_threads": 1}, model_file=str(path))
+        booster = library.Booster(model_file=str(path))
         features, names = booster.num_feature(), booster.feature_name()
     except (library.basic.LightGBMError, ValueError, KeyError, IndexError) as error:
         raise Refused(f"{path.name} is not a model that LightGBM loads: {error}") from error
