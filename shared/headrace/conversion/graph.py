@@ -7,6 +7,7 @@ precision that costs is for the parity check to find.
 
 from __future__ import annotations
 
+import sys
 from typing import Any, Final
 
 import numpy as np
@@ -72,26 +73,20 @@ def _register_boosters() -> None:
 
 
 def _booster_converters() -> list[tuple[Any, str, Any]]:
-    """Of those that are installed: module, prefix of its classes, converter."""
+    """Of those that the model has loaded: module, prefix of its classes, converter."""
     found: list[tuple[Any, str, Any]] = []
-    try:
-        import xgboost  # noqa: PLC0415
+    if "xgboost" in sys.modules:
         from onnxmltools.convert.xgboost.operator_converters.XGBoost import (  # noqa: PLC0415
             convert_xgboost,
         )
 
-        found.append((xgboost, "XGB", convert_xgboost))
-    except ImportError:
-        pass
-    try:
-        import lightgbm  # noqa: PLC0415
+        found.append((sys.modules["xgboost"], "XGB", convert_xgboost))
+    if "lightgbm" in sys.modules:
         from onnxmltools.convert.lightgbm.operator_converters.LightGbm import (  # noqa: PLC0415
             convert_lightgbm,
         )
 
-        found.append((lightgbm, "LGBM", convert_lightgbm))
-    except ImportError:
-        pass
+        found.append((sys.modules["lightgbm"], "LGBM", convert_lightgbm))
     return found
 
 
@@ -99,7 +94,10 @@ def _dressed(inner: Any, original: Original) -> Any:
     from onnx import checker, compose, helper  # noqa: PLC0415
 
     graph = compose.add_prefix(inner, _INNER).graph
-    before = [_cast_in(each) for each in original.inputs]
+    before = [
+        _cast_in(each, inside.name)
+        for each, inside in zip(original.inputs, graph.input, strict=True)
+    ]
     probe = original.answer({each.name: _blank(each) for each in original.inputs})
     after: list[Any] = []
     ends = []
@@ -137,10 +135,10 @@ def _inner_outputs(graph: Any, original: Original) -> dict[str, str]:
     return {"predict": names[0]}
 
 
-def _cast_in(each: Input) -> Any:
+def _cast_in(each: Input, inside: str) -> Any:
+    """From the input to what the converter calls it, who changes some names."""
     from onnx import TensorProto, helper  # noqa: PLC0415
 
-    inside = f"{_INNER}{each.name}"
     if each.dtype == "object":
         return helper.make_node("Identity", [each.name], [inside])
     return helper.make_node("Cast", [each.name], [inside], to=TensorProto.FLOAT)

@@ -33,6 +33,7 @@ class ParityReport(_Part):
     tolerance: float = TOLERANCE
     recorded_rows: int = Field(default=0, description="From an input example or given by the user")
     sampled_rows: int = Field(default=0, description="Drawn around those, or from nothing")
+    missing_values: bool = Field(default=False, description="Whether some of the numbers were NaN")
     outputs: Sequence[OutputParity] = ()
     source_digest: str = Field(default="", description="sha256 of the model file")
     onnx_digest: str = Field(default="", description="sha256 of model.onnx, where it holds")
