@@ -54,7 +54,8 @@ def rows(count: int, *, seed: int, missing: bool = True) -> NDArray[np.float64]:
 def labels(matrix: NDArray[np.float64], *, classes: int = 2) -> NDArray[np.int64]:
     """Something to learn: which part of the range the first two numbers' sum falls in."""
     total = np.nansum(matrix[:, :2], axis=1)
-    return np.digitize(total, np.quantile(total, np.arange(1, classes) / classes))
+    edges = np.quantile(total, np.arange(1, classes) / classes)
+    return np.asarray(np.digitize(total, edges))
 
 
 def table(count: int, *, seed: int) -> pd.DataFrame:

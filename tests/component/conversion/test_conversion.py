@@ -64,6 +64,7 @@ def test_converted_model_answers_for_the_original_under_the_same_names(tmp_path:
     np.testing.assert_allclose(probabilities, estimator.predict_proba(ask), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_table_of_texts_and_numbers_keeps_its_columns(tmp_path: Path) -> None:
     train, ask = native_models.table(300, seed=1), native_models.table(50, seed=2)
     parts = ColumnTransformer(
@@ -87,6 +88,7 @@ def test_table_of_texts_and_numbers_keeps_its_columns(tmp_path: Path) -> None:
     assert label.tolist() == made.predict(ask).tolist()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".skops", ".pkl", ".joblib"])
 def test_single_file_is_converted_beside_itself(tmp_path: Path, suffix: str) -> None:
     estimator, _ = _fitted(LogisticRegression(), dtype="float64")
@@ -101,6 +103,7 @@ def test_single_file_is_converted_beside_itself(tmp_path: Path, suffix: str) -> 
     assert (tmp_path / "onnx/model.onnx").is_file()
 
 
+@pytest.mark.slow
 def test_conversion_that_answers_otherwise_leaves_the_model_native(tmp_path: Path) -> None:
     """Thresholds of a tree between two float32 numbers, asked with float64."""
     near = 1.0 + np.arange(200) * 1e-9
@@ -120,6 +123,7 @@ def test_conversion_that_answers_otherwise_leaves_the_model_native(tmp_path: Pat
     assert told["holds"] is False
 
 
+@pytest.mark.slow
 def test_known_wrong_conversion_is_found(tmp_path: Path) -> None:
     """Splits on sets of categories: converted without an error, and wrongly."""
     random = np.random.default_rng(0)
@@ -140,6 +144,7 @@ def test_model_that_no_converter_knows_stays_native_with_the_reason(tmp_path: Pa
     assert "expected an MLflow model folder or a file with .skops" in report.reason
 
 
+@pytest.mark.slow
 def test_converting_again_replaces_what_was_there(tmp_path: Path) -> None:
     estimator, _ = _fitted(LogisticRegression())
     path = tmp_path / "model.skops"
