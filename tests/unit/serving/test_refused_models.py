@@ -25,7 +25,6 @@ from services.serving.worker.model import load
 from services.serving.worker.runtimes.runtime import engine
 from tests.harness import native_models
 
-
 _ONE_OF_EACH = {
     Format.ONNX: native_models.mlflow_onnx,
     Format.XGBOOST: native_models.booster,
