@@ -12,6 +12,7 @@ import uvloop
 
 from headrace.runtime.service.server import HttpServer
 from headrace.runtime.telemetry import Metrics, configure_logs
+from services.serving.domain.formats import Format
 from services.serving.worker.dispatch import Dispatcher
 from services.serving.worker.fronts import Front, Kind, open_front
 from services.serving.worker.fronts.streams import Streams
@@ -43,6 +44,10 @@ class DataPlane:
         path = self.directory / f"{name}-{version}.onnx"
         path.write_bytes(onnx)
         return load(path, name=name, version=version)
+
+    def load_file(self, name: str, path: Path, kind: Format) -> Model:
+        """Version 1 of a model from a file of any format, not yet answering."""
+        return load(path, name=name, version=1, kind=kind)
 
     def answer_with(self, champions: Mapping[str, Model | None], *pinned: Model) -> None:
         """Replace the table: each champion, and the pinned versions beside them."""

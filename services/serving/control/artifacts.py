@@ -14,7 +14,8 @@ from headrace.errors import Refused
 from headrace.events import FileRef
 from headrace.runtime.blobs import Blobs
 from headrace.runtime.ids import new_id
-from services.serving.domain import cache_key, serveable_files
+from services.serving.domain import cache_key
+from services.serving.domain.formats import serveable
 
 _CHUNK: Final = 1024 * 1024
 
@@ -34,13 +35,14 @@ class ArtifactCache:
         Raises Refused when a digest or size differs, NotFound when a blob is missing, and the
         store's own errors when it is away.
         """
-        model, needed = serveable_files(files)
+        chosen = serveable(files)
+        needed = chosen.needed
         key = cache_key(needed)
         folder = self._versions / key
         async with self._locks[key]:
             if not await asyncio.to_thread(_is_intact, folder, needed):
                 await self._fetch_into(folder, needed)
-        return folder / model.path
+        return folder / chosen.model.path
 
     async def keep_only(self, keys: Collection[str]) -> None:
         """Remove the folders of other contents."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from services.serving.domain import Deployment, cache_key, serveable_files
+from services.serving.domain import Deployment, cache_key
+from services.serving.domain.formats import Format, serveable
 from services.serving.link.messages import ModelAssignment, VersionFiles
 
 
@@ -24,12 +25,22 @@ class Placed:
     @staticmethod
     def key_of(deployment: Deployment) -> str:
         """The same, before the files are here. Raises Refused if they cannot be served."""
-        return cache_key(serveable_files(deployment.order.files)[1])
+        return cache_key(serveable(deployment.order.files).needed)
+
+    @property
+    def format(self) -> Format:
+        """How the model is written."""
+        return serveable(self.deployment.order.files).format
 
     @property
     def files(self) -> VersionFiles:
         """As the workers are told."""
-        return VersionFiles(version=self.deployment.version, path=str(self.path), digest=self.key)
+        return VersionFiles(
+            version=self.deployment.version,
+            path=str(self.path),
+            digest=self.key,
+            format=self.format,
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

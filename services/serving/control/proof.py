@@ -11,12 +11,13 @@ from typing import Final
 import orjson
 
 from headrace.errors import Refused, Transient
+from services.serving.domain.formats import Format
 
 _SECONDS: Final = 60.0
 _INHERITED: Final = ("PATH", "HOME", "LANG", "TMPDIR")
 
 
-async def prove(model: Path) -> None:
+async def prove(model: Path, kind: Format) -> None:
     """Return if the model loads and passes a smoke run.
 
     Raises Refused with the reason, also when the helper dies of it or takes over a minute, and
@@ -26,6 +27,7 @@ async def prove(model: Path) -> None:
         sys.executable,
         "-m",
         "services.serving.worker.proving",
+        kind.value,
         str(model),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,

@@ -192,7 +192,7 @@ class Rollout:
 
     async def _prove_once(self, placed: Placed) -> None:
         if placed.key not in self._proven:
-            await prove(placed.path)
+            await prove(placed.path, placed.format)
             self._proven.add(placed.key)
 
     async def _place(self, deployment: Deployment) -> Placed:

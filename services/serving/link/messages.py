@@ -11,6 +11,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from services.serving.domain.formats import Format
+
 
 class _Message(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -25,11 +27,15 @@ class Hello(_Message):
 
 
 class VersionFiles(_Message):
-    """Where a verified model version lies, and the digest of its files (the cache key)."""
+    """Where a verified model version lies, and the digest of its files (the cache key).
+
+    `path` is the file that the loader of its format opens.
+    """
 
     version: int
     path: str
     digest: str
+    format: Format = Format.ONNX
 
 
 class ModelAssignment(_Message):

@@ -50,7 +50,7 @@ def make_so(assignment: Assignment, *, loaded: Loaded, table: Table) -> Outcome:
 
 
 def _load(name: str, files: VersionFiles) -> Model:
-    return load(Path(files.path), name=name, version=files.version)
+    return load(Path(files.path), name=name, version=files.version, kind=files.format)
 
 
 def _entry(assigned: ModelAssignment, models: Loaded, before: Entry | None) -> Entry:

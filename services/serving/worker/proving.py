@@ -1,34 +1,55 @@
-"""`python -m services.serving.worker.proving <model.onnx>`: load a model where a crash is harmless.
+"""`python -m services.serving.worker.proving <format> <file>`: load where a crash is harmless.
 
 Prints one JSON object: `{"proved": true}` with what the model takes and gives, or
-`{"refused": reason}`.
+`{"refused": reason}`. What would take too much memory is refused like any other failure.
 """
 
 from __future__ import annotations
 
+import os
+import resource
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from typing import Final
 
 import orjson
 
 from headrace.errors import Refused
+from services.serving.domain.formats import Format
 from services.serving.worker.model import load
 
+_BASE_BYTES: Final = 6 * 1024**3
+"""Addresses, not memory: engines reserve far more than they touch."""
+_TIMES: Final = 16
 
-def main(path: Path) -> None:
+
+def main(kind: Format, path: Path) -> None:
+    _limit_memory(path)
+    answer_to = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # engines print
     try:
-        model = load(path, name="candidate", version=1)
+        model = load(path, name="candidate", version=1, kind=kind)
     except Refused as error:
         answer: dict[str, object] = {"refused": str(error)}
+    except MemoryError:
+        answer = {"refused": f"{path.name} takes too much memory to load"}
     else:
         answer = {
             "proved": True,
             "inputs": [asdict(spec) for spec in model.inputs],
             "outputs": [asdict(spec) for spec in model.outputs],
         }
-    sys.stdout.buffer.write(orjson.dumps(answer))
+    with answer_to:
+        answer_to.write(orjson.dumps(answer))
+
+
+def _limit_memory(path: Path) -> None:
+    """Enough for every real model: its own size many times over."""
+    size = sum(file.stat().st_size for file in path.parent.rglob("*") if file.is_file())
+    most = _BASE_BYTES + _TIMES * size
+    resource.setrlimit(resource.RLIMIT_AS, (most, most))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Format(sys.argv[1]), Path(sys.argv[2]))

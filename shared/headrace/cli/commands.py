@@ -13,6 +13,7 @@ from cyclopts import App, Parameter
 from headrace import __version__
 from headrace.cli.events import app as events
 from headrace.cli.imports.commands import app as imports
+from headrace.cli.models import app as models
 from headrace.cli.session import UNREACHABLE, Session, fail
 
 app = App(name="headrace", help="Event-driven MLOps over Kafka.", version=__version__)
@@ -20,6 +21,7 @@ topics = App(name="topics", help="Kafka topics as declared in code.")
 app.command(topics)
 app.command(events)
 app.command(imports)
+app.command(models)
 
 Url = Annotated[str | None, Parameter(help="Front door; else HEADRACE_URL, else the local stack")]
 Json = Annotated[bool, Parameter(name="--json", negative=(), help="Print JSON")]
@@ -45,14 +47,6 @@ def status(*, url: Url = None, json: Json = False) -> None:
         f"{session.url}: {'ready' if front.is_success else 'not ready'}, {state['models']} models"
     )
     session.say(state, line)
-
-
-@app.command
-def models(*, url: Url = None, json: Json = False) -> None:
-    """Registered models and their champions."""
-    session = Session.of(url, as_json=json)
-    found = session.call("GET", "/api/registry/v1/models")["models"]
-    session.show(found, ("name", "champion", "latest_version"))
 
 
 @app.command

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import Any
+from collections.abc import Mapping
 from unittest.mock import patch
 
 import numpy as np
@@ -13,33 +13,30 @@ from hypothesis import strategies as st
 from headrace.rpc.serving.v1.prediction_log_pb2 import PredictionLogged
 from services.serving.worker import batches
 from services.serving.worker.batches import pack
-from services.serving.worker.model import Model
+from services.serving.worker.model import Model, TensorSpec
 from services.serving.worker.prediction_log import Answered
-from services.serving.worker.tensors import decode, encode_strings
+from services.serving.worker.tensors import Array, decode, encode_strings
 
 
 class _Declared:
-    """What ONNX Runtime says of one tensor."""
+    """A runtime that is only asked for its tensors."""
 
-    def __init__(self, name: str, kind: str, shape: list[Any]) -> None:
-        self.name, self.type, self.shape = name, kind, shape
+    platform = "none"
+    inputs = (
+        TensorSpec(name="word", datatype="BYTES", shape=(-1, 1)),
+        TensorSpec(name="x", datatype="FP32", shape=(-1, -1)),
+    )
+    outputs = (
+        TensorSpec(name="scalar", datatype="FP32", shape=()),
+        TensorSpec(name="y", datatype="INT64", shape=(-1,)),
+    )
 
-
-class _Session:
-    """A session that is only asked for its tensors."""
-
-    def get_inputs(self) -> list[_Declared]:
-        return [
-            _Declared("word", "tensor(string)", ["rows", 1]),
-            _Declared("x", "tensor(float)", ["rows", "width"]),
-        ]
-
-    def get_outputs(self) -> list[_Declared]:
-        return [_Declared("scalar", "tensor(float)", []), _Declared("y", "tensor(int64)", ["rows"])]
+    def run(self, feed: Mapping[str, Array]) -> list[Array]:
+        raise NotImplementedError
 
 
 MODELS = {
-    (name, version): Model(name=name, version=version, session=_Session(), logged_outputs=[1])
+    (name, version): Model(name=name, version=version, runtime=_Declared(), logged_outputs=[1])
     for name in "ab"
     for version in (1, 2)
 }

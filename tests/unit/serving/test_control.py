@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from headrace.errors import Permanent, Refused
+from headrace.errors import Permanent
 from headrace.events import FileRef
 from services.serving.control.lineup import ModelLineup, Placed
-from services.serving.domain import Deployment, Order, State, cache_key, serveable_files
+from services.serving.domain import Deployment, Order, State, cache_key
 from services.serving.link.frames import (
     MAX_PAYLOAD,
     Kind,
@@ -56,26 +56,6 @@ def _placed(number: int, version: int) -> Placed:
         first_answer_at=None,
     )
     return Placed(deployment=deployment, path=Path(f"/cache/{version}/model.onnx"))
-
-
-def test_model_file_takes_along_what_lies_beside_and_below_it() -> None:
-    files = [_file("data/model.onnx"), _file("data/w/weights.bin"), _file("profile.json")]
-    model, needed = serveable_files(files)
-    assert model.path == "data/model.onnx"
-    assert [file.path for file in needed] == ["data/model.onnx", "data/w/weights.bin"]
-
-
-def test_version_without_a_model_file_says_what_it_has() -> None:
-    with pytest.raises(
-        Refused, match=r"expected a file named model\.onnx, the version has MLmodel"
-    ):
-        serveable_files([_file("MLmodel")])
-
-
-@pytest.mark.parametrize("path", ["/etc/passwd", "../model.onnx", "a/../../model.onnx", "a\\b", ""])
-def test_paths_that_lead_outside_are_refused(path: str) -> None:
-    with pytest.raises(Refused, match="expected a relative path inside the version"):
-        serveable_files([_file("model.onnx"), _file(path)])
 
 
 def test_cache_key_depends_on_contents_and_paths_and_not_on_their_order() -> None:

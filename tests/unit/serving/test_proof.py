@@ -9,20 +9,21 @@ import pytest
 from headrace.errors import Refused, Transient
 from services.serving.control import proof
 from services.serving.control.proof import prove
+from services.serving.domain.formats import Format
 from tests.harness import onnx_models
 
 
 async def test_good_model_is_proven(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(onnx_models.flights())
-    await prove(path)
+    await prove(path, Format.ONNX)
 
 
 async def test_bad_model_is_refused_with_the_runtimes_reason(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(onnx_models.flights()[:-40])
     with pytest.raises(Refused, match=r"model\.onnx is not a model that ONNX Runtime loads"):
-        await prove(path)
+        await prove(path, Format.ONNX)
 
 
 async def test_model_that_never_finishes_is_refused(
@@ -32,7 +33,7 @@ async def test_model_that_never_finishes_is_refused(
     path.write_bytes(onnx_models.flights())
     monkeypatch.setattr(proof, "_SECONDS", 0.01)
     with pytest.raises(Refused, match="did not load within"):
-        await prove(path)
+        await prove(path, Format.ONNX)
 
 
 def test_model_that_kills_its_helper_is_refused() -> None:
@@ -50,4 +51,4 @@ async def test_helper_sees_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert all("hidden" not in value for value in proof._environment().values())
     path = tmp_path / "model.onnx"
     path.write_bytes(onnx_models.simple())
-    await prove(path)
+    await prove(path, Format.ONNX)

@@ -7,15 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from pathlib import PurePosixPath
 from typing import Final, Literal
 
-from headrace.errors import Refused
 from headrace.events import FileRef
 
 CHAMPION: Final = "champion"
 """The alias that serving deploys; others are names in the registry only."""
-MODEL_FILE: Final = "model.onnx"
 Kind = Literal["warm", "deploy"]
 
 
@@ -84,31 +81,7 @@ class Champion:
     pinned: Deployment | None
 
 
-def serveable_files(files: Sequence[FileRef]) -> tuple[FileRef, tuple[FileRef, ...]]:
-    """The model file, and every file that it may need: those in its folder and below.
-
-    Raises Refused when there is no `model.onnx`, or when a path leads outside.
-    """
-    for file in files:
-        _check_path(file.path)
-    found = [file for file in files if PurePosixPath(file.path).name == MODEL_FILE]
-    if not found:
-        shown = ", ".join(sorted(file.path for file in files)[:10]) or "no files"
-        raise Refused(f"expected a file named {MODEL_FILE}, the version has {shown}")
-    model = min(found, key=lambda file: (len(PurePosixPath(file.path).parts), file.path))
-    folder = PurePosixPath(model.path).parent
-    needed = tuple(file for file in files if PurePosixPath(file.path).is_relative_to(folder))
-    return model, needed
-
-
 def cache_key(files: Sequence[FileRef]) -> str:
     """Name of exactly these contents under these paths: 64 hex digits."""
     lines = sorted(f"{file.path}\0{file.digest}\n" for file in files)
     return hashlib.sha256("".join(lines).encode()).hexdigest()
-
-
-def _check_path(path: str) -> None:
-    parts = PurePosixPath(path).parts
-    outside = path.startswith("/") or ".." in parts or "\\" in path or "\0" in path
-    if not parts or outside:
-        raise Refused(f"file path {path!r}: expected a relative path inside the version")

@@ -1,0 +1,217 @@
+"""Which of a version's files is the model, in which format, and how far it is to be trusted.
+
+The names of the files decide, so that nothing has to be opened; whoever loads the file finds out
+whether it is what its name says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+from pathlib import PurePosixPath
+from typing import Final
+
+from headrace.errors import Refused
+from headrace.events import FileRef
+
+ONNX_FILE: Final = "model.onnx"
+PARITY_FILE: Final = "parity.json"
+"""Beside a converted model.onnx: that it answers as the model beside it does, and how nearly."""
+MLMODEL_FILE: Final = "MLmodel"
+_SHOWN: Final = 10
+
+
+class Tier(IntEnum):
+    """What loading a file can do."""
+
+    DATA = 1
+    """It is read as numbers: any worker loads it."""
+    ALLOW_LISTED = 2
+    """It names the types that it is made of: any worker loads it, types of the server's own list
+    only."""
+    PICKLED = 3
+    """It runs code: only signed by a trusted key and in a sandboxed process of its own."""
+
+
+class Format(StrEnum):
+    """How a model is written."""
+
+    ONNX = "onnx"
+    XGBOOST = "xgboost"
+    LIGHTGBM = "lightgbm"
+    SKOPS = "skops"
+    MLFLOW = "mlflow"
+    """A folder that only MLflow loads: pickled scikit-learn, PyTorch, python_function."""
+    PICKLE = "pickle"
+    JOBLIB = "joblib"
+    TORCH = "torch"
+
+    @property
+    def tier(self) -> Tier:
+        """How far a file of this format is to be trusted."""
+        return _TIERS.get(self, Tier.PICKLED)
+
+
+_TIERS: Final[Mapping[Format, Tier]] = {
+    Format.ONNX: Tier.DATA,
+    Format.XGBOOST: Tier.DATA,
+    Format.LIGHTGBM: Tier.DATA,
+    Format.SKOPS: Tier.ALLOW_LISTED,
+}
+_SUFFIXES: Final[Mapping[str, Format]] = {
+    ".onnx": Format.ONNX,
+    ".ubj": Format.XGBOOST,
+    ".json": Format.XGBOOST,
+    ".xgb": Format.XGBOOST,
+    ".txt": Format.LIGHTGBM,
+    ".lgb": Format.LIGHTGBM,
+    ".skops": Format.SKOPS,
+    ".pkl": Format.PICKLE,
+    ".pickle": Format.PICKLE,
+    ".joblib": Format.JOBLIB,
+    ".pt": Format.TORCH,
+    ".pth": Format.TORCH,
+}
+_EITHER: Final = ".bst"
+"""XGBoost's and LightGBM's users both name their files so."""
+_MLFLOW_DATA: Final = frozenset({Format.ONNX, Format.XGBOOST, Format.LIGHTGBM, Format.SKOPS})
+_PYFUNC_FILE: Final = "python_model.pkl"
+"""MLflow's name for a model of a class of one's own; what lies beside it are its materials."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Serveable:
+    """The model of a version: the file that its loader opens and all that it may need.
+
+    `model` of a `Format.MLFLOW` is the MLmodel file: its folder is what MLflow loads.
+    """
+
+    format: Format
+    model: FileRef
+    needed: tuple[FileRef, ...]
+
+
+def serveable(files: Sequence[FileRef]) -> Serveable:
+    """The model of a version, by the names of its files.
+
+    A `model.onnx` with a parity report beside it comes first: it was converted from the model
+    that the version has as well, and answers alike. Otherwise there must be one model: what an
+    MLflow folder holds, a file named `model.<suffix>`, or the only file that there is.
+
+    Raises Refused when there is no model or more than one, or when a path leads outside.
+    """
+    for file in files:
+        _check_path(file.path)
+    converted = _converted(files)
+    if converted is not None:
+        return _with_folder(Format.ONNX, converted, files)
+    folder = _shallowest([file for file in files if _name(file) == MLMODEL_FILE])
+    if folder is not None:
+        return _of_mlflow(folder, files)
+    return _bare(files)
+
+
+def _converted(files: Sequence[FileRef]) -> FileRef | None:
+    reports = {PurePosixPath(file.path).parent for file in files if _name(file) == PARITY_FILE}
+    return _shallowest(
+        [
+            file
+            for file in files
+            if _name(file) == ONNX_FILE and PurePosixPath(file.path).parent in reports
+        ]
+    )
+
+
+def _of_mlflow(mlmodel: FileRef, files: Sequence[FileRef]) -> Serveable:
+    folder = PurePosixPath(mlmodel.path).parent
+    beside = [file for file in files if PurePosixPath(file.path).parent == folder]
+    if any(_name(file) == _PYFUNC_FILE for file in beside):
+        return _with_folder(Format.MLFLOW, mlmodel, files)
+    models = {file: kind for file, kind in _named_model(beside).items() if kind in _MLFLOW_DATA}
+    if not models:
+        return _with_folder(Format.MLFLOW, mlmodel, files)
+    model, kind = _only(models)
+    return _with_folder(kind, model, files)
+
+
+def _bare(files: Sequence[FileRef]) -> Serveable:
+    named = _named_model(files)
+    depths = {len(PurePosixPath(file.path).parts) for file in named}
+    top = {
+        file: kind
+        for file, kind in named.items()
+        if len(PurePosixPath(file.path).parts) == min(depths)
+    }
+    if top:
+        model, kind = _only(_without_leftovers(top))
+        return _with_folder(kind, model, files)
+    if len(files) == 1:
+        sole = _format_of(files[0])
+        if sole is not None:
+            return _with_folder(sole, files[0], files)
+    shown = ", ".join(sorted(file.path for file in files)[:_SHOWN]) or "no files"
+    raise Refused(
+        f"expected a file named {ONNX_FILE}, an MLflow folder, or a model.<suffix> with "
+        f"{', '.join(_SUFFIXES)}; the version has {shown}"
+    )
+
+
+def _named_model(files: Sequence[FileRef]) -> dict[FileRef, Format]:
+    """Files called `model.<suffix>`, with their formats."""
+    found = {}
+    for file in files:
+        kind = _format_of(file) if PurePosixPath(file.path).stem == "model" else None
+        if kind is not None:
+            found[file] = kind
+    return found
+
+
+def _format_of(file: FileRef) -> Format | None:
+    suffix = PurePosixPath(file.path).suffix
+    if suffix == _EITHER:
+        raise Refused(
+            f"{file.path} may be a model of XGBoost or of LightGBM: name it model.ubj or "
+            "model.json if it is XGBoost's, model.txt if it is LightGBM's"
+        )
+    return _SUFFIXES.get(suffix)
+
+
+def _without_leftovers(models: Mapping[FileRef, Format]) -> Mapping[FileRef, Format]:
+    """Without what ONNX was exported from, where that would have to be unpickled."""
+    onnx = {file: kind for file, kind in models.items() if kind is Format.ONNX}
+    others = [kind for kind in models.values() if kind is not Format.ONNX]
+    return onnx if onnx and all(kind.tier is Tier.PICKLED for kind in others) else models
+
+
+def _only(models: Mapping[FileRef, Format]) -> tuple[FileRef, Format]:
+    if len(models) > 1:
+        shown = ", ".join(sorted(file.path for file in models))
+        raise Refused(
+            f"the version has more than one model ({shown}): keep one, or convert it with "
+            f"`headrace models convert`, whose {PARITY_FILE} says that both answer alike"
+        )
+    return next(iter(models.items()))
+
+
+def _with_folder(kind: Format, model: FileRef, files: Sequence[FileRef]) -> Serveable:
+    folder = PurePosixPath(model.path).parent
+    needed = tuple(file for file in files if PurePosixPath(file.path).is_relative_to(folder))
+    return Serveable(format=kind, model=model, needed=needed)
+
+
+def _shallowest(files: Sequence[FileRef]) -> FileRef | None:
+    return min(
+        files, key=lambda file: (len(PurePosixPath(file.path).parts), file.path), default=None
+    )
+
+
+def _name(file: FileRef) -> str:
+    return PurePosixPath(file.path).name
+
+
+def _check_path(path: str) -> None:
+    parts = PurePosixPath(path).parts
+    outside = path.startswith("/") or ".." in parts or "\\" in path or "\0" in path
+    if not parts or outside:
+        raise Refused(f"file path {path!r}: expected a relative path inside the version")

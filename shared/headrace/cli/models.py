@@ -1,0 +1,63 @@
+"""`headrace models`: what is registered, and converting a model before it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import App, Parameter
+
+from headrace.cli.session import REFUSED, Session, fail
+from headrace.errors import HeadraceError
+
+if TYPE_CHECKING:
+    from headrace.conversion import ParityReport
+
+app = App(name="models", help="Registered models, and converting models to ONNX.")
+
+
+@app.default
+def listed(
+    *,
+    url: Annotated[
+        str | None, Parameter(help="Front door; else HEADRACE_URL, else the local stack")
+    ] = None,
+    as_json: Annotated[bool, Parameter(name="--json", negative=(), help="Print JSON")] = False,
+) -> None:
+    """Registered models and their champions."""
+    session = Session.of(url, as_json=as_json)
+    found = session.call("GET", "/api/registry/v1/models")["models"]
+    session.show(found, ("name", "champion", "latest_version"))
+
+
+@app.command
+def convert(
+    model: Path,
+    *,
+    rows: Annotated[
+        Path | None, Parameter(help="Recorded inputs to compare on, .csv or .parquet")
+    ] = None,
+    seed: Annotated[int, Parameter(help="Of the sampled inputs")] = 0,
+    as_json: Annotated[bool, Parameter(name="--json", negative=(), help="Print JSON")] = False,
+) -> None:
+    """Convert an MLflow model folder, or one .skops/.pkl/.joblib file, to ONNX beside it.
+
+    Exit code 1 when the model stays native, since it answers otherwise or cannot be converted.
+    """
+    from headrace.conversion import convert as convert_model  # noqa: PLC0415 - needs an extra
+
+    try:
+        report = convert_model(model, rows=rows, seed=seed)
+    except HeadraceError as error:
+        fail(str(error), code=REFUSED)
+    text = report.model_dump_json() if as_json else _told(report)
+    print(text)  # noqa: T201 - this is the output
+    raise SystemExit(0 if report.holds else REFUSED)
+
+
+def _told(report: ParityReport) -> str:
+    count = report.recorded_rows + report.sampled_rows
+    if not report.holds:
+        return f"stays native: {report.reason}"
+    largest = max((each.max_difference or 0.0 for each in report.outputs), default=0.0)
+    return f"onnx/model.onnx answers alike on {count} rows (largest difference {largest:.2g})"
