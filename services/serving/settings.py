@@ -51,6 +51,25 @@ class Settings(ServiceSettings, env_prefix="HEADRACE_SERVING_"):
     log_max_bytes: int = Field(default=256 * _MEBIBYTE, ge=_MEBIBYTE)
     log_linger_ms: int = Field(default=50, ge=1, le=10_000)
 
+    async_http_port: int = Field(
+        default=0, ge=0, le=65535, description="Health and metrics of asynchronous inference"
+    )
+    async_worker: str | None = Field(
+        default=None, description="host:port of the workers, if not grpc_host and grpc_port"
+    )
+    async_own: bool = Field(default=True, description="Read serving.inference.intake.v1")
+    async_seldon: tuple[str, ...] = Field(
+        default=(), description="Seldon's topics: <namespace>/model|pipeline/<name>, a JSON list"
+    )
+    async_mlserver: bool = Field(default=False, description="Read MLServer's topic")
+    async_mlserver_intake: str = "mlserver-input"
+    async_mlserver_answers: str = "mlserver-output"
+    async_in_flight: int = Field(default=32, ge=1, le=4096, description="Calls at once")
+    async_max_records: int = Field(default=256, ge=1, le=10_000, description="Of one batch")
+    async_timeout_seconds: float = Field(
+        default=30.0, gt=0, le=3600, description="For one prediction without a deadline"
+    )
+
     @model_validator(mode="after")
     def _grpc_on_loopback_unless_told(self) -> Self:
         authenticated = self.tls_client_ca is not None

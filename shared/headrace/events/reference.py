@@ -40,8 +40,8 @@ _ASYNCHRONOUS: Final = {
     " attributes: `ce_modelname` and `ce_modelversion` where the request names no model,"
     " `ce_requestid` for the request's id, `ce_deadline` (RFC 3339), after which nobody wants it.",
     "InferenceAnswered": "The prediction, under the key of its request; `ce_causationid` and"
-    " `ce_requestedby` are id and source of the InferenceRequested, `ce_requestid` the request's id,"
-    " `ce_modelname` and `ce_modelversion` what answered.",
+    " `ce_requestedby` are id and source of the InferenceRequested, `ce_requestid` the request's"
+    " id, `ce_modelname` and `ce_modelversion` what answered.",
 }
 _DEAD_LETTERS: Final = (
     "## Dead letters\n\n"

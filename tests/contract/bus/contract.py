@@ -316,11 +316,13 @@ class BusContract:
             return write
 
         ahead = Subscription(group=GROUP, prepared={DatasetVersionCreated: prepare})
-        async with world.member("registry") as registry:
-            async with world.member("orchestrator", subscriptions=[ahead]):
-                for number in (1, 2, 3):
-                    await emit(registry, key, number)
-                await handler.noted(*(f"{key} {number}" for number in (1, 2, 3)))
+        async with (
+            world.member("registry") as registry,
+            world.member("orchestrator", subscriptions=[ahead]),
+        ):
+            for number in (1, 2, 3):
+                await emit(registry, key, number)
+            await handler.noted(*(f"{key} {number}" for number in (1, 2, 3)))
         assert list(dict.fromkeys(prepared)) == [1, 2, 3]
 
     async def test_stopping_finishes_what_is_in_hand(self, world: World) -> None:

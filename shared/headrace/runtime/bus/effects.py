@@ -17,7 +17,6 @@ from headrace.runtime.bus.work import Attempt, Work
 from headrace.runtime.clock import Clock
 from headrace.runtime.telemetry import Log, LogContext, Metrics
 
-
 Ready = Mapping[type[Data], BatchHandler]
 """Handlers of a batch whose slow work is done."""
 _NOTHING: Final[Ready] = {}

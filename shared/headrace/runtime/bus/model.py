@@ -351,9 +351,9 @@ class Subscription:
     one partition; `prepared` are batch handlers that have slow work to do before. Types without
     any are skipped. `group` and its topics stand in `headrace.events.topics.GROUPS`, unless
     `topics` says otherwise: those of a protocol that is not ours, whose records `foreign` reads
-    by the name of the topic. `gathering` makes fewer and larger batches. `twins_harmless` says that the handlers themselves know an
-    event that a foreign producer sent again, by what it tells; then the bus need not remember
-    the ids of a whole stream.
+    by the name of the topic. `gathering` makes fewer and larger batches. `twins_harmless` says
+    that the handlers themselves know an event that a foreign producer sent again, by what it
+    tells; then the bus need not remember the ids of a whole stream.
     """
 
     group: str
