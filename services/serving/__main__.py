@@ -28,8 +28,12 @@ def service_for(arguments: list[str]) -> Service[Any]:
             from services.serving.asynchronous.app import build as build_asynchronous  # noqa: PLC0415
 
             return build_asynchronous(Settings())
+        case ["exporters"]:
+            from services.serving.exporters.app import build as build_exporters  # noqa: PLC0415
+
+            return build_exporters(Settings())
         case _:
-            sys.exit("usage: python -m services.serving [worker|asynchronous]")
+            sys.exit("usage: python -m services.serving [worker|asynchronous|exporters]")
 
 
 if __name__ == "__main__":

@@ -84,6 +84,25 @@ async def asynchronous(
         await producer.stop()
 
 
+@asynccontextmanager
+async def exporters(serving: Serving, **settings: str) -> AsyncIterator[Process]:
+    """The exporters of the prediction log, running and ready."""
+    (port,) = free_ports(1)
+    own = {"EXPORT_HTTP_PORT": str(port), **settings}
+    process = Process(
+        arguments=["exporters"],
+        env=serving.control.env | {f"HEADRACE_SERVING_{name}": text for name, text in own.items()},
+        url=f"http://127.0.0.1:{port}",
+        log=serving.control.log.with_name(f"exporters-{uuid4().hex[:6]}.log"),
+    )
+    process.start()
+    try:
+        await process.wait_ready()
+        yield process
+    finally:
+        process.stop()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Reader:
     """Everything that came to some topics since the reader was there."""
