@@ -7,6 +7,7 @@ from uuid import uuid4
 
 import orjson
 import pyarrow.parquet as pq
+import pytest
 import tritonclient.grpc.aio as triton
 from starlette.responses import Response
 
@@ -30,17 +31,19 @@ async def test_a_sink_of_kserves_logger_gets_each_request_and_response(
         return Response(status_code=202)
 
     await serving.deploy(model, 1, onnx_models.constant(7.0))
-    async with Receiver(port=free_port(), answer=busy_at_first).running() as sink:
-        async with exporters(serving, EXPORT_HTTP_URL=sink.url):
-            async with triton.InferenceServerClient(serving.grpc) as client:
-                for number in range(20):
-                    await ask(client, model, request_id=f"r{number}")
-            wanted = {f"r{number}" for number in range(20)}
-            await until(
-                lambda: _ids(sink, model, "request") == _ids(sink, model, "response") == wanted,
-                seconds=40,
-                what="40 events",
-            )
+    wanted = {f"r{number}" for number in range(20)}
+    async with (
+        Receiver(port=free_port(), answer=busy_at_first).running() as sink,
+        exporters(serving, EXPORT_HTTP_URL=sink.url),
+        triton.InferenceServerClient(serving.grpc) as client,
+    ):
+        for request_id in wanted:
+            await ask(client, model, request_id=request_id)
+        await until(
+            lambda: _ids(sink, model, "request") == _ids(sink, model, "response") == wanted,
+            seconds=40,
+            what="40 events",
+        )
     (response,) = [
         message
         for message in sink.messages
@@ -63,16 +66,19 @@ async def test_what_a_sink_refuses_does_not_hold_up_the_rest(serving: Serving, m
         return Response(status_code=400 if refused else 202)
 
     await serving.deploy(model, 1, onnx_models.constant(7.0))
-    async with Receiver(port=free_port(), answer=refuse_one).running() as sink:
-        async with exporters(serving, EXPORT_HTTP_URL=sink.url) as process:
-            assert await serving.score(model, request_id="bad") == 7.0
-            await until(
-                lambda: "record_dead_lettered" in process.log.read_text(), what="the dead letter"
-            )
-            assert await serving.score(model, request_id="good") == 7.0
-            await until(lambda: "good" in _ids(sink, model, "response"), what="the next one")
+    async with (
+        Receiver(port=free_port(), answer=refuse_one).running() as sink,
+        exporters(serving, EXPORT_HTTP_URL=sink.url) as process,
+    ):
+        assert await serving.score(model, request_id="bad") == 7.0
+        await until(
+            lambda: "record_dead_lettered" in process.log.read_text(), what="the dead letter"
+        )
+        assert await serving.score(model, request_id="good") == 7.0
+        await until(lambda: "good" in _ids(sink, model, "response"), what="the next one")
 
 
+@pytest.mark.slow
 async def test_every_row_is_in_one_parquet_file_after_kills(serving: Serving, model: str) -> None:
     prefix = f"exports/{uuid4().hex}"
     settings = {"EXPORT_FILES": "parquet", "EXPORT_PREFIX": prefix, "EXPORT_SECONDS": "0.3"}
