@@ -1,4 +1,4 @@
-"""`python -m services.serving` is the control process, with `worker` behind it a worker."""
+"""`python -m services.serving` is the control process, an argument names another one."""
 
 from __future__ import annotations
 
@@ -24,8 +24,16 @@ def service_for(arguments: list[str]) -> Service[Any]:
             from services.serving.worker.app import build as build_worker  # noqa: PLC0415
 
             return build_worker(Settings())
+        case ["asynchronous"]:
+            from services.serving.asynchronous.app import build as build_asynchronous  # noqa: PLC0415
+
+            return build_asynchronous(Settings())
+        case ["exporters"]:
+            from services.serving.exporters.app import build as build_exporters  # noqa: PLC0415
+
+            return build_exporters(Settings())
         case _:
-            sys.exit("usage: python -m services.serving [worker]")
+            sys.exit("usage: python -m services.serving [worker|asynchronous|exporters]")
 
 
 if __name__ == "__main__":

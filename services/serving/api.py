@@ -6,11 +6,12 @@ from typing import Annotated, Any, Protocol
 
 import asyncpg
 from fastapi import APIRouter, Query
+from pydantic import ConfigDict, Field
 
 from headrace.errors import NotFound
 from services.serving import store
 from services.serving.domain import Deployment, State
-from services.serving.link.messages import Status
+from services.serving.link.messages import LogRules, Status
 
 
 class Workers(Protocol):
@@ -22,7 +23,28 @@ class Workers(Protocol):
         ...
 
 
-def router(*, project: str, pool: asyncpg.Pool, workers: Workers) -> APIRouter:
+class NewLogRules(LogRules):
+    """Rules of the prediction log, and who wants them."""
+
+    model_config = ConfigDict(extra="forbid")
+    by: str = Field(min_length=1, max_length=250)
+
+
+class LogRuleBook(Protocol):
+    """The rules of the prediction log."""
+
+    def of(self, model: str) -> LogRules:
+        """Those of a model."""
+        ...
+
+    async def change(self, model: str, rules: LogRules, *, by: str) -> LogRules:
+        """Make new ones."""
+        ...
+
+
+def router(
+    *, project: str, pool: asyncpg.Pool, workers: Workers, log_rules: LogRuleBook
+) -> APIRouter:
     """Routes under /api/serving/v1."""
     routes = APIRouter(prefix="/api/serving/v1")
 
@@ -40,6 +62,16 @@ def router(*, project: str, pool: asyncpg.Pool, workers: Workers) -> APIRouter:
             raise NotFound(f"model {model!r}: serving was never asked to serve it")
         shown = await _model(pool, project, model, workers.statuses)
         return shown | {"deployments": [_deployment(each) for each in deployments]}
+
+    @routes.get("/models/{model}/log-rules")
+    async def rules_of(model: str) -> dict[str, Any]:
+        return log_rules.of(model).model_dump(mode="json")
+
+    @routes.put("/models/{model}/log-rules")
+    async def change_rules(model: str, given: NewLogRules) -> dict[str, Any]:
+        rules = LogRules.model_validate(given.model_dump(exclude={"by", "version"}))
+        changed = await log_rules.change(model, rules, by=given.by)
+        return changed.model_dump(mode="json")
 
     @routes.get("/workers")
     async def connected() -> dict[str, Any]:

@@ -14,6 +14,7 @@ from services.serving.control.artifacts import ArtifactCache
 from services.serving.control.explicit import ExplicitModels
 from services.serving.control.fleet import Fleet
 from services.serving.control.log_intake import LogIntake
+from services.serving.control.log_rules import LogRuleBook
 from services.serving.control.meters import DeploymentMeters
 from services.serving.control.promoted import PromotedModels
 from services.serving.control.reconciler import Reconciler
@@ -34,6 +35,7 @@ def build(settings: Settings) -> Service[Settings]:
                 project=resources.settings.project,
                 pool=resources.pool,
                 workers=control.parts(resources).fleet,
+                log_rules=control.parts(resources).log_rules,
             )
         ],
         subscriptions=lambda resources: [_subscription(control.parts(resources), resources)],
@@ -51,6 +53,7 @@ class Parts:
     """What the control process is made of."""
 
     fleet: Fleet
+    log_rules: LogRuleBook
     intake: LogIntake
     rollout: Rollout
     reconciler: Reconciler
@@ -125,8 +128,16 @@ def _wire(resources: Resources[Settings]) -> Parts:
         reconciler=reconciler,
         log=log,
     )
+    log_rules = LogRuleBook(
+        project=settings.project,
+        pool=resources.pool,
+        fleet=fleet,
+        can_hash=bool(settings.log_hash_key.get_secret_value()),
+        log=log,
+    )
     return Parts(
         fleet=fleet,
+        log_rules=log_rules,
         intake=intake,
         rollout=rollout,
         reconciler=reconciler,
@@ -155,6 +166,7 @@ def _subscription(parts: Parts, resources: Resources[Settings]) -> Subscription:
 async def _run(parts: Parts, resources: Resources[Settings]) -> None:
     """Workers are let in only once every champion is known, so that none goes back in time."""
     await asyncio.to_thread(parts.cache.clear_incoming)
+    await parts.log_rules.load()
     await parts.reconciler.persist(parts.explicit.restore)
     await parts.reconciler.restore()
     async with parts.fleet.listening(resources.settings.socket):

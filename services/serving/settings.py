@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SecretStr, model_validator
 
 from headrace.runtime.settings import LOOPBACK, ServiceSettings
 
@@ -49,7 +49,46 @@ class Settings(ServiceSettings, env_prefix="HEADRACE_SERVING_"):
     max_batch_rows: int = Field(default=65_536, ge=1)
     log_max_rows: int = Field(default=500_000, ge=1, description="Answered rows not yet published")
     log_max_bytes: int = Field(default=256 * _MEBIBYTE, ge=_MEBIBYTE)
+    log_hash_key: SecretStr = Field(
+        default=SecretStr(""), description="For tensors of which only a hash is logged"
+    )
     log_linger_ms: int = Field(default=50, ge=1, le=10_000)
+
+    async_http_port: int = Field(
+        default=0, ge=0, le=65535, description="Health and metrics of asynchronous inference"
+    )
+    async_worker: str | None = Field(
+        default=None, description="host:port of the workers, if not grpc_host and grpc_port"
+    )
+    async_own: bool = Field(default=True, description="Read serving.inference.intake.v1")
+    async_seldon: tuple[str, ...] = Field(
+        default=(), description="Seldon's topics: <namespace>/model|pipeline/<name>, a JSON list"
+    )
+    async_mlserver: bool = Field(default=False, description="Read MLServer's topic")
+    async_mlserver_intake: str = "mlserver-input"
+    async_mlserver_answers: str = "mlserver-output"
+    async_in_flight: int = Field(default=32, ge=1, le=4096, description="Calls at once")
+    async_max_records: int = Field(default=256, ge=1, le=10_000, description="Of one batch")
+    async_timeout_seconds: float = Field(
+        default=30.0, gt=0, le=3600, description="For one prediction without a deadline"
+    )
+
+    export_http_port: int = Field(
+        default=0, ge=0, le=65535, description="Health and metrics of the exporters"
+    )
+    export_http_url: str | None = Field(
+        default=None, description="Sink for CloudEvents as KServe's logger sends them"
+    )
+    export_http_in_flight: int = Field(default=16, ge=1, le=1024)
+    export_http_seconds: float = Field(default=10.0, gt=0, le=300)
+    export_source: str = Field(default="/headrace/serving", description="ce-source over HTTP")
+    export_files: Literal["parquet", "capture"] | None = Field(
+        default=None, description="Files on S3: Parquet, or SageMaker's data capture"
+    )
+    export_prefix: str = Field(default="exports/predictions", min_length=1)
+    export_seconds: float = Field(
+        default=60.0, gt=0, le=3600, description="How long rows are gathered for one file"
+    )
 
     @model_validator(mode="after")
     def _grpc_on_loopback_unless_told(self) -> Self:

@@ -253,7 +253,7 @@ async def serving_processes(
     project = bucket = f"serving-{uuid4().hex[:12]}"
     await asyncio.to_thread(provision.bucket, backends, bucket)
     await skip_history(database=database, kafka=backends.kafka, service="serving")
-    http_port, worker_port, grpc_port = _free_ports(3)
+    http_port, worker_port, grpc_port = free_ports(3)
     env = _environment(backends, database, directory, settings) | {
         "HEADRACE_SERVING_PROJECT": project,
         "HEADRACE_SERVING_S3_BUCKET": bucket,
@@ -300,7 +300,7 @@ class SecondWorker:
 @asynccontextmanager
 async def second_worker(serving: Serving) -> AsyncIterator[SecondWorker]:
     """One more worker, ready, on ports of its own."""
-    http_port, grpc_port = _free_ports(2)
+    http_port, grpc_port = free_ports(2)
     env = serving.worker.env | {
         "HEADRACE_SERVING_INSTANCE": "1",
         "HEADRACE_SERVING_WORKER_HTTP_PORT": str(http_port),
@@ -370,7 +370,8 @@ def _environment(
     }
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """Ports of loopback that nobody listens on."""
     ports: list[int] = []
     for port in range(21000 + os.getpid() % 1000, 22767):
         with socket.socket() as probe:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from services.serving.link.frames import Kind, frame, read_frame, split_numbered
 from services.serving.link.messages import (
     Assignment,
     Hello,
+    LogRules,
     ModelAnswer,
     ModelAssignment,
     ModelRequest,
@@ -60,6 +61,7 @@ class Fleet:
         self._asked = asked
         self._members: dict[str, _Member] = {}
         self._news = asyncio.Condition()
+        self._log_rules: dict[str, LogRules] = {}
         # Workers outlive this process: a later one must never say a revision that they know.
         self._assignment = Assignment(revision=time.time_ns() // 1000)
 
@@ -70,10 +72,19 @@ class Fleet:
 
     def assign(self, models: Sequence[ModelAssignment]) -> int:
         """Tell every worker what to look like; returns the revision to wait for."""
-        self._assignment = Assignment(revision=self._assignment.revision + 1, models=list(models))
+        self._assignment = Assignment(
+            revision=self._assignment.revision + 1,
+            models=list(models),
+            log_rules=self._log_rules,
+        )
         for member in self._members.values():
             self._tell(member)
         return self._assignment.revision
+
+    def set_log_rules(self, rules: Mapping[str, LogRules]) -> int:
+        """Tell every worker what is logged, by model; returns the revision to wait for."""
+        self._log_rules = dict(rules)
+        return self.assign(self._assignment.models)
 
     async def settled(self, revision: int, *, at_least: int) -> list[Status]:
         """Wait until `at_least` workers are here and all of them worked through `revision`.

@@ -7,11 +7,14 @@ client asks of models is a `ModelRequest` with a connection of its own, over whe
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from services.serving.domain.formats import Format
+
+Flag = Literal["canary", "shadow", "outlier", "error"]
+"""Why an answer may be worth logging at any rate."""
 
 
 class _Message(BaseModel):
@@ -52,11 +55,27 @@ class ModelAssignment(_Message):
     unloaded: str = ""
 
 
+class LogRules(_Message):
+    """What of a model's answers is logged: a share of the requests, without what is redacted.
+
+    Requests with one of the flags in `always` are logged whatever the rate. `redact` names
+    tensors that are left out (`drop`), or of which only a keyed hash a row is logged (`hash`).
+    """
+
+    version: int = Field(default=0, ge=0)
+    rate: float = Field(default=1.0, ge=0, le=1)
+    always: frozenset[Flag] = frozenset(get_args(Flag))
+    redact: dict[str, Literal["drop", "hash"]] = Field(default_factory=dict)
+
+
 class Assignment(_Message):
     """What a worker must look like; `revision` rises with every change."""
 
     revision: int
     models: list[ModelAssignment] = Field(default_factory=list)
+    log_rules: dict[str, LogRules] = Field(
+        default_factory=dict, description="By model; others are logged whole"
+    )
 
 
 class ModelRequest(_Message):

@@ -25,6 +25,7 @@ from services.serving.worker.fronts.streams import Streams
 from services.serving.worker.fronts.tls import Tls
 from services.serving.worker.inference import Inference
 from services.serving.worker.log_link import LogLink
+from services.serving.worker.log_rules import Rules
 from services.serving.worker.meters import Meters
 from services.serving.worker.methods.logs import LogSwitches
 from services.serving.worker.methods.repository import ControlledByEvents, ModelControl
@@ -140,9 +141,11 @@ class Worker:
                     "held_rows": parts.predictions.held_rows,
                     "logged_rows": parts.predictions.logged_rows,
                     "dropped_rows": parts.predictions.dropped_rows,
+                    "sampled_out_rows": sum(parts.predictions.sampled_out.values()),
                 }
                 if parts
                 else {},
+                "log_rules": parts.predictions.rules.versions if parts else {},
                 **status,
             }
 
@@ -156,12 +159,14 @@ class Worker:
     def _wire(self, resources: Resources[Settings]) -> _Parts:
         settings = resources.settings
         meters = Meters(resources.metrics)
+        rules = Rules(hash_key=settings.log_hash_key.get_secret_value())
         control = ControlLink(
             socket=settings.socket,
             worker=self._id,
             serving=self._serving,
             meters=meters,
             log=resources.log,
+            rules=rules,
         )
         log = LogLink(
             socket=settings.socket,
@@ -176,6 +181,7 @@ class Worker:
             max_bytes=settings.log_max_bytes,
             ship_rows=MAX_ROWS,
             full=log.wake,
+            rules=rules,
         )
         statistics = Statistics()
         inference = Inference(

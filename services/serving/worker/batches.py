@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final, assert_never
 
 from headrace.rpc.serving.v1.prediction_log_pb2 import PredictionLogged
+from headrace.rpc.serving.v1.prediction_log_pb2 import Tensor as PredictionTensor
+from services.serving.worker.log_rules import Rules
 from services.serving.worker.prediction_log import Answered
-from services.serving.worker.tensors import split_rows
+from services.serving.worker.tensors import BYTES, split_rows
 
 MAX_ROWS: Final = 4096
 MAX_BYTES: Final = 512 * 1024
 """Of one record; the producer's batches end at 1 MiB."""
+_NONE: Final[Mapping[str, int]] = {}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,8 +37,25 @@ class Shipment:
     lost_bytes: int
 
 
-def pack(entries: Sequence[Answered], *, project: str, now_us: int, dropped_rows: int) -> Shipment:
-    """Entries as records, each of one model version and one set of row shapes, order kept."""
+def pack(
+    entries: Sequence[Answered],
+    *,
+    project: str,
+    now_us: int,
+    dropped_rows: int,
+    rules: Rules | None = None,
+    sampled_out: Mapping[str, int] = _NONE,
+) -> Shipment:
+    """Entries as records, each of one model version and one set of row shapes, order kept.
+
+    What the rules redact never leaves this process.
+    """
+    writer = _Writer(
+        project=project,
+        now_us=now_us,
+        rules=rules or Rules(),
+        sampled_out=sampled_out,
+    )
     groups: dict[object, list[Answered]] = defaultdict(list)
     lost_rows = lost_bytes = 0
     for entry in entries:
@@ -47,7 +67,7 @@ def pack(entries: Sequence[Answered], *, project: str, now_us: int, dropped_rows
                 groups[_group(piece)].append(piece)
     batches = [
         Batch(
-            data=_record(chunk, project, now_us, dropped_rows + lost_rows).SerializeToString(),
+            data=writer.record(chunk, dropped_rows + lost_rows).SerializeToString(),
             rows=sum(entry.rows for entry in chunk),
             size=sum(entry.size for entry in chunk),
         )
@@ -59,7 +79,7 @@ def pack(entries: Sequence[Answered], *, project: str, now_us: int, dropped_rows
 
 def _group(entry: Answered) -> object:
     shapes = tuple(shape[1:] for shape in (*entry.input_shapes, *entry.output_shapes))
-    return entry.model.name, entry.model.version, shapes
+    return entry.model.name, entry.model.version, entry.sampling_rate, shapes
 
 
 def _pieces(entry: Answered) -> Iterator[Answered]:
@@ -119,36 +139,73 @@ def _chunks(entries: Sequence[Answered]) -> Iterator[list[Answered]]:
         yield chunk
 
 
-def _record(
-    entries: Sequence[Answered], project: str, now_us: int, dropped_rows: int
-) -> PredictionLogged:
-    model = entries[0].model
-    rows = sum(entry.rows for entry in entries)
-    record = PredictionLogged(
-        project=project,
-        model=model.name,
-        version=model.version,
-        prediction_ids=[
-            f"{entry.request_id}/{row}"
-            for entry in entries
-            for row in range(entry.first_row, entry.first_row + entry.rows)
-        ],
-        event_times_us=[time for entry in entries for time in (entry.event_time_us,) * entry.rows],
-        logged_at_us=now_us,
-        dropped_rows=dropped_rows,
-    )
-    for place, spec in enumerate(model.inputs):
-        record.inputs.add(
-            name=spec.name,
-            datatype=spec.datatype,
-            shape=(rows, *entries[0].input_shapes[place][1:]),
-            data=b"".join(entry.inputs[place] for entry in entries),
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Writer:
+    """Makes records; the rules say which tensors are left out or hashed."""
+
+    project: str
+    now_us: int
+    rules: Rules
+    sampled_out: Mapping[str, int]
+
+    def record(self, entries: Sequence[Answered], dropped_rows: int) -> PredictionLogged:
+        model = entries[0].model
+        record = PredictionLogged(
+            project=self.project,
+            model=model.name,
+            version=model.version,
+            prediction_ids=[
+                f"{entry.request_id}/{row}"
+                for entry in entries
+                for row in range(entry.first_row, entry.first_row + entry.rows)
+            ],
+            event_times_us=[
+                time for entry in entries for time in (entry.event_time_us,) * entry.rows
+            ],
+            logged_at_us=self.now_us,
+            dropped_rows=dropped_rows,
+            sampling_rate=entries[0].sampling_rate,
+            sampled_out_rows=self.sampled_out.get(model.name, 0),
         )
-    for column, place in enumerate(model.logged_outputs):
-        record.outputs.add(
-            name=model.outputs[place].name,
-            datatype=model.outputs[place].datatype,
-            shape=(rows, *entries[0].output_shapes[column][1:]),
-            data=b"".join(entry.outputs[column] for entry in entries),
-        )
-    return record
+        self._add_tensors(record, entries)
+        return record
+
+    def _add_tensors(self, record: PredictionLogged, entries: Sequence[Answered]) -> None:
+        model, first = entries[0].model, entries[0]
+        rows = len(record.prediction_ids)
+        for place, spec in enumerate(model.inputs):
+            data = b"".join(entry.inputs[place] for entry in entries)
+            tensor = PredictionTensor(
+                name=spec.name,
+                datatype=spec.datatype,
+                shape=(rows, *first.input_shapes[place][1:]),
+                data=data,
+            )
+            self._add(record, record.inputs, tensor)
+        for column, place in enumerate(model.logged_outputs):
+            data = b"".join(entry.outputs[column] for entry in entries)
+            tensor = PredictionTensor(
+                name=model.outputs[place].name,
+                datatype=model.outputs[place].datatype,
+                shape=(rows, *first.output_shapes[column][1:]),
+                data=data,
+            )
+            self._add(record, record.outputs, tensor)
+
+    def _add(self, record: PredictionLogged, target: Any, tensor: PredictionTensor) -> None:
+        match self.rules.of(record.model).redact.get(tensor.name):
+            case None:
+                target.append(tensor)
+            case "drop":
+                record.dropped_tensors.append(tensor.name)
+            case "hash":
+                shape = tuple(tensor.shape)
+                target.add(
+                    name=tensor.name,
+                    datatype=BYTES,
+                    shape=(shape[0], 1),
+                    data=self.rules.hashed(tensor.datatype, shape, tensor.data),
+                    hashed=True,
+                )
+            case other:
+                assert_never(other)

@@ -23,6 +23,7 @@ from services.serving.link.messages import (
     Status,
 )
 from services.serving.worker.loading import Outcome, make_so
+from services.serving.worker.log_rules import Rules
 from services.serving.worker.meters import Meters
 from services.serving.worker.table import Entry, Serving
 
@@ -55,8 +56,16 @@ class ControlLink:
     """Makes this worker look like the newest assignment, and says what it looks like."""
 
     def __init__(
-        self, *, socket: Path, worker: str, serving: Serving, meters: Meters, log: Log
+        self,
+        *,
+        socket: Path,
+        worker: str,
+        serving: Serving,
+        meters: Meters,
+        log: Log,
+        rules: Rules | None = None,
     ) -> None:
+        self._rules = rules or Rules()
         self._socket = socket
         self._worker = worker
         self._serving = serving
@@ -103,6 +112,7 @@ class ControlLink:
                 kind, payload = await read_frame(reader)
                 if kind is Kind.ASSIGNMENT:
                     self._newest = Assignment.model_validate_json(payload)
+                    self._rules.replace(self._newest.log_rules)
                     self._assigned.set()
         finally:
             telling.cancel()

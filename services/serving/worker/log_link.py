@@ -78,6 +78,7 @@ class LogLink:
                 dropped=predictions.dropped_rows,
                 held=predictions.held_rows,
                 logged=predictions.logged_rows,
+                sampled_out=sum(predictions.sampled_out.values()),
             )
 
     def _pack_once(self, predictions: PredictionLog) -> None:
@@ -89,6 +90,8 @@ class LogLink:
             project=self._project,
             now_us=time.time_ns() // 1000,
             dropped_rows=predictions.dropped_rows,
+            rules=predictions.rules,
+            sampled_out=dict(predictions.sampled_out),
         )
         if shipment.lost_rows:
             predictions.release(

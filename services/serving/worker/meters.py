@@ -43,6 +43,9 @@ class Meters:
         self._dropped: Gauge = metrics.gauge(
             "prediction_log_dropped_rows", "Rows lost before publication since the worker began"
         )
+        self._sampled_out = metrics.gauge(
+            "prediction_log_sampled_out_rows", "Rows left out by rule since the worker began"
+        )
         self._held = metrics.gauge("prediction_log_held_rows", "Rows not published yet")
         self._logged = metrics.gauge("prediction_log_rows", "Rows published since the worker began")
 
@@ -63,8 +66,9 @@ class Meters:
         """Another version answers by default now."""
         self._champion.labels(model).set(version)
 
-    def log(self, *, dropped: int, held: int, logged: int) -> None:
+    def log(self, *, dropped: int, held: int, logged: int, sampled_out: int = 0) -> None:
         """State of the prediction log."""
+        self._sampled_out.set(sampled_out)
         self._dropped.set(dropped)
         self._held.set(held)
         self._logged.set(logged)

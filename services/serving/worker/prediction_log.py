@@ -9,9 +9,10 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
+from services.serving.worker.log_rules import Rules
 from services.serving.worker.model import Model
 
 _ROW_BYTES: Final = 32
@@ -22,6 +23,7 @@ class Answered:
     """One answered request: the raw tensors of its rows, in the model's order.
 
     `outputs` are those of `model.logged_outputs`. `first_row` is where a part of a request begins.
+    `flag` is one of `link.messages.Flag`, if any; `sampling_rate` is noted by the log.
     """
 
     model: Model
@@ -33,6 +35,8 @@ class Answered:
     input_shapes: Sequence[tuple[int, ...]]
     output_shapes: Sequence[tuple[int, ...]]
     first_row: int = 0
+    flag: str = ""
+    sampling_rate: float = 1.0
 
     @property
     def size(self) -> int:
@@ -49,9 +53,16 @@ class PredictionLog:
     """Written by the threads that answer, drained by the one that ships."""
 
     def __init__(
-        self, *, max_rows: int, max_bytes: int, ship_rows: int, full: Callable[[], None]
+        self,
+        *,
+        max_rows: int,
+        max_bytes: int,
+        ship_rows: int,
+        full: Callable[[], None],
+        rules: Rules | None = None,
     ) -> None:
         """`full` is called when `ship_rows` rows wait, from the thread that added the last."""
+        self.rules = rules or Rules()
         self._max_rows = max_rows
         self._max_bytes = max_bytes
         self._ship_rows = ship_rows
@@ -63,6 +74,7 @@ class PredictionLog:
         self._held_bytes = 0
         self.dropped_rows = 0
         self.logged_rows = 0
+        self.sampled_out: dict[str, int] = {}
 
     @property
     def held_rows(self) -> int:
@@ -70,7 +82,15 @@ class PredictionLog:
         return self._held_rows
 
     def add(self, entry: Answered) -> None:
-        """Keep an answered request, or count it as dropped; returns at once."""
+        """Keep an answered request, or count it as sampled out or dropped; returns at once."""
+        model = entry.model.name
+        likelihood = self.rules.likelihood(model, entry.request_id, entry.flag)
+        if likelihood is None:
+            with self._lock:
+                self.sampled_out[model] = self.sampled_out.get(model, 0) + entry.rows
+            return
+        if likelihood < 1:
+            entry = replace(entry, sampling_rate=likelihood)
         size = entry.size
         with self._lock:
             if (

@@ -29,7 +29,7 @@ class Record:
     """One Kafka record before it has a place; without a value it is a tombstone."""
 
     topic: str
-    key: bytes
+    key: bytes | None
     value: bytes | None
     headers: Sequence[tuple[str, bytes]]
 
@@ -65,9 +65,10 @@ class RecordSender:
         """
         groups: dict[tuple[str, int], list[Record]] = defaultdict(list)
         for record in records:
-            place = self._places.get((record.topic, record.key))
+            key = record.key
+            place = None if key is None else self._places.get((record.topic, key))
             if place is None:
-                place = await self.partition_of(record.topic, record.key)
+                place = await self.partition_of(record.topic, key)
             groups[record.topic, place].append(record)
         await asyncio.gather(
             *(self.send_to(topic, place, group) for (topic, place), group in groups.items())
@@ -106,17 +107,19 @@ class RecordSender:
                 raise ValueError(f"{size} bytes for {topic}: at most {MAX_RECORD_BYTES} fit")
         return len(records)
 
-    async def partition_of(self, topic: str, key: bytes) -> int:
-        """Where the records of a key go."""
-        place = self._places.get((topic, key))
-        if place is not None:
+    async def partition_of(self, topic: str, key: bytes | None, wanted: int | None = None) -> int:
+        """Where the records of a key go, any partition without one; `wanted` if there is it."""
+        place = None if key is None else self._places.get((topic, key))
+        if place is not None and wanted is None:
             return place
         partitions = self._partitions.get(topic)
         if partitions is None:
             partitions = sorted(await self.producer.partitions_for(topic))
             self._partitions[topic] = partitions
+        if wanted is not None and wanted in partitions:
+            return wanted
         place = int(self._partitioner(key, partitions, partitions))
-        if len(self._places) < _MAX_CACHED_KEYS:
+        if key is not None and len(self._places) < _MAX_CACHED_KEYS:
             self._places[topic, key] = place
         return place
 
@@ -124,4 +127,4 @@ class RecordSender:
 def _size(record: Record) -> int:
     """Bytes that a record adds to a batch, near enough."""
     headers = sum(len(name) + len(value) + 4 for name, value in record.headers)
-    return len(record.value or b"") + len(record.key) + headers
+    return len(record.value or b"") + len(record.key or b"") + headers

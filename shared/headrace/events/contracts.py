@@ -16,6 +16,7 @@ from headrace.events import monitoring, orchestrator, registry, serving, topics,
 from headrace.events.base import EventData
 from headrace.events.envelope import JSON, PROTOBUF
 from headrace.events.topics import Topic
+from headrace.rpc.inference.open_inference_pb2 import ModelInferRequest, ModelInferResponse
 from headrace.rpc.serving.v1.prediction_log_pb2 import PredictionLogged
 
 Data = EventData | Message
@@ -26,7 +27,8 @@ DataT = TypeVar("DataT", bound=Data)
 class Contract(Generic[DataT]):
     """One event type: who says it, where it goes, what it carries.
 
-    `key_fields` are the fields whose values, joined by `/`, are the record key.
+    `key_fields` are the fields whose values, joined by `/`, are the record key. `said` is the
+    event's name where its data is a message of another protocol, named otherwise.
     """
 
     service: str
@@ -35,11 +37,12 @@ class Contract(Generic[DataT]):
     key_fields: tuple[str, ...]
     subject_field: str
     version: int = 1
+    said: str | None = None
 
     @property
     def name(self) -> str:
         """Event name without service and version, e.g. ModelPromoted."""
-        return self.model.__name__
+        return self.said or self.model.__name__
 
     @property
     def type(self) -> str:
@@ -108,7 +111,12 @@ class Contract(Generic[DataT]):
 
 
 def _contract(
-    service: str, model: type[DataT], topic: Topic, *key_fields: str, subject: str | None = None
+    service: str,
+    model: type[DataT],
+    topic: Topic,
+    *key_fields: str,
+    subject: str | None = None,
+    said: str | None = None,
 ) -> Contract[DataT]:
     return Contract(
         service=service,
@@ -116,6 +124,7 @@ def _contract(
         topic=topic,
         key_fields=key_fields,
         subject_field=subject or key_fields[0],
+        said=said,
     )
 
 
@@ -156,6 +165,20 @@ CONTRACTS: Final[tuple[Contract[Data], ...]] = cast(
         ),
         _contract("orchestrator", orchestrator.RetrainDecided, topics.ORCHESTRATOR_POLICY, "model"),
         _contract("serving", PredictionLogged, topics.SERVING_LOG, "model"),
+        _contract(
+            "serving",
+            ModelInferRequest,
+            topics.SERVING_INTAKE,
+            "model_name",
+            said="InferenceRequested",
+        ),
+        _contract(
+            "serving",
+            ModelInferResponse,
+            topics.SERVING_ANSWERS,
+            "model_name",
+            said="InferenceAnswered",
+        ),
         _contract("serving", serving.ModelDeployed, topics.SERVING_DEPLOYMENTS, "model"),
         _contract("serving", serving.DeploymentFailed, topics.SERVING_DEPLOYMENTS, "model"),
         _contract("serving", serving.FirstAnswerServed, topics.SERVING_DEPLOYMENTS, "model"),

@@ -23,6 +23,8 @@ _KNOWN: Final[Mapping[str, object]] = MappingProxyType(
     {
         "project": "default",
         "model": "flights",
+        "model_name": "flights",
+        "model_version": "3",
         "alias": "champion",
         "dataset": "flights-labelled",
         "pipeline": "flights",
@@ -135,9 +137,13 @@ def _string(name: str, member: Mapping[str, Any]) -> object:
 def _message(model: type[Message]) -> Message:
     message = model()
     for field in model.DESCRIPTOR.fields:
+        if field.message_type and field.message_type.GetOptions().map_entry:
+            continue
         value = _proto_value(field)
         if field.is_repeated:
             getattr(message, field.name).append(value)
+        elif field.message_type:
+            getattr(message, field.name).CopyFrom(value)
         else:
             setattr(message, field.name, value)
     return message

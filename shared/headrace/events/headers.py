@@ -62,3 +62,13 @@ DEAD_LETTER_HEADERS: Final = (
 
 UNDECODABLE_TYPE: Final = "headrace.bus.Undecodable.v1"
 """`ce_type` of a dead letter whose record named no type."""
+
+VERBATIM_TYPE: Final = "headrace.bus.Verbatim.v1"
+"""Kind of an outbox row that is a record of somebody else's protocol."""
+
+VERBATIM_HEADERS: Final = (
+    Header(name="headrace-id", meaning="Identity of the record", required=True),
+    Header(name="headrace-source", meaning="As `ce_source` of our events", required=True),
+    Header(name="headrace-sequence", meaning="As `ce_sequence` of our events", required=True),
+)
+"""What the relay adds to a record of somebody else's protocol, so that a reader knows twins."""

@@ -35,6 +35,14 @@ _INTRODUCTION: Final = (
     " writer out there is a new type, `.v2`. A machine reads the same in the AsyncAPI 3 document,"
     " `shared/headrace/events/schemas/asyncapi.json`, beside the JSON Schemas.\n"
 )
+_ASYNCHRONOUS: Final = {
+    "InferenceRequested": "Somebody wants a prediction and reads the answer later. Optional"
+    " attributes: `ce_modelname` and `ce_modelversion` where the request names no model,"
+    " `ce_requestid` for the request's id, `ce_deadline` (RFC 3339), after which nobody wants it.",
+    "InferenceAnswered": "The prediction, under the key of its request; `ce_causationid` and"
+    " `ce_requestedby` are id and source of the InferenceRequested, `ce_requestid` the request's"
+    " id, `ce_modelname` and `ce_modelversion` what answered.",
+}
 _DEAD_LETTERS: Final = (
     "## Dead letters\n\n"
     "What a consumer group cannot handle goes to `<group>.<topic>.dlt` (one partition, 30 days):"
@@ -93,7 +101,10 @@ def _contract(contract: Contract[Data]) -> Iterator[str]:
     yield f"### {contract.name}\n"
     yield f"{_words(contract)}\n"
     yield f"`ce_type` is `{contract.type}`, `content-type` is `{contract.content_type}`.\n"
-    if contract.binary:
+    if contract.said is not None:
+        name = cast("Any", contract.model).DESCRIPTOR.full_name
+        yield f"The value is a `{name}` of the Open Inference Protocol, `proto/inference`.\n"
+    elif contract.binary:
         yield from _binary_fields(contract)
     else:
         yield from _json_fields(cast("type[EventData]", contract.model).model_json_schema())
@@ -102,6 +113,8 @@ def _contract(contract: Contract[Data]) -> Iterator[str]:
 
 
 def _words(contract: Contract[Data]) -> str:
+    if contract.said is not None:
+        return _ASYNCHRONOUS[contract.said]
     if contract.binary:
         return "A micro-batch of predictions of one model version, column by column."
     return " ".join((contract.model.__doc__ or "").split())

@@ -79,6 +79,12 @@ ORCHESTRATOR_POLICY: Final = Topic(
 SERVING_LOG: Final = Topic(
     name="serving.inference.log.v1", partitions=6, retention_ms=2 * _DAY, kind="telemetry"
 )
+SERVING_INTAKE: Final = Topic(
+    name="serving.inference.intake.v1", partitions=6, retention_ms=2 * _DAY, kind="telemetry"
+)
+SERVING_ANSWERS: Final = Topic(
+    name="serving.inference.answers.v1", partitions=6, retention_ms=2 * _DAY, kind="telemetry"
+)
 SERVING_DEPLOYMENTS: Final = Topic(
     name="serving.deployment.events.v1", partitions=3, retention_ms=30 * _DAY
 )
@@ -103,6 +109,8 @@ TOPICS: Final[tuple[Topic, ...]] = (
     ORCHESTRATOR_RUNS,
     ORCHESTRATOR_POLICY,
     SERVING_LOG,
+    SERVING_INTAKE,
+    SERVING_ANSWERS,
     SERVING_DEPLOYMENTS,
     SERVING_STATE,
     MONITORING_LABELS,
@@ -126,6 +134,9 @@ GROUPS: Final[Mapping[str, tuple[Topic, ...]]] = {
         REGISTRY_MODELS,
     ),
     "serving.events": (REGISTRY_MODELS,),
+    "serving.asynchronous": (SERVING_INTAKE,),
+    "serving.export-http": (SERVING_LOG,),
+    "serving.export-files": (SERVING_LOG,),
     "monitoring.telemetry": (SERVING_LOG, MONITORING_LABELS),
     "monitoring.events": (SERVING_DEPLOYMENTS,),
 }

@@ -92,3 +92,51 @@ async def test_stopped_worker_ships_what_it_answered(serving: Serving, model: st
     await until(lambda: len(set(_ids(serving, model))) == 50, what="50 rows")
     serving.worker.start()
     await serving.worker.wait_ready()
+
+
+async def test_rules_hold_on_the_worker_and_after_a_restart_of_both(
+    serving: Serving, model: str
+) -> None:
+    await serving.deploy(model, 1, onnx_models.flights())
+    path = f"/api/serving/v1/models/{model}/log-rules"
+    async with httpx.AsyncClient(base_url=serving.control.url) as http:
+        wanted = {"by": "ada", "rate": 1, "redact": {"carrier": "drop"}}
+        assert (await http.put(path, json=wanted)).json()["version"] == 1
+        refused = await http.put(path, json={"by": "ada", "redact": {"carrier": "hash"}})
+    assert refused.status_code == 400
+    assert "LOG_HASH_KEY" in refused.text
+    await until(lambda: _has_rules(serving, model), what="rules on the worker")
+    await _ask_flights(serving, model, "before")
+    await until(lambda: _ids(serving, model) == ["before/0"], what="the first row")
+    serving.worker.kill()
+    serving.control.kill()
+    serving.control.start()
+    serving.worker.start()
+    await serving.worker.wait_ready()
+    await serving.control.wait_ready()
+    await _ask_flights(serving, model, "after")
+    await until(lambda: "after/0" in _ids(serving, model), what="the row after the restart")
+    logged = [
+        event.data
+        for event in serving.events
+        if isinstance(event.data, PredictionLogged) and event.data.model == model
+    ]
+    assert {tensor.name for data in logged for tensor in data.inputs} == {"distance"}
+    assert {name for data in logged for name in data.dropped_tensors} == {"carrier"}
+
+
+async def _has_rules(serving: Serving, model: str) -> bool:
+    async with httpx.AsyncClient(base_url=serving.worker.url) as http:
+        told = (await http.get("/api/serving/v1/worker")).json()
+    return model in told["log_rules"]
+
+
+async def _ask_flights(serving: Serving, model: str, request_id: str) -> None:
+    inputs = [
+        triton.InferInput("carrier", [1, 1], "BYTES"),
+        triton.InferInput("distance", [1, 1], "FP32"),
+    ]
+    inputs[0].set_data_from_numpy(np.array([[b"UA"]], dtype=object))
+    inputs[1].set_data_from_numpy(np.array([[1]], np.float32))
+    async with triton.InferenceServerClient(serving.grpc) as client:
+        await client.infer(model, inputs, request_id=request_id)

@@ -13,10 +13,12 @@ import pytest
 from aiokafka import ConsumerRecord
 
 from headrace.errors import Permanent, Transient
+from headrace.events import DatasetVersionCreated
+from headrace.events.headers import VERBATIM_HEADERS
 from headrace.events.topics import GROUPS
 from headrace.ids import new_id
-from headrace.runtime.bus import Caller, Event, Tx
-from headrace.runtime.bus.model import Outgoing
+from headrace.runtime.bus import Caller, Event, Subscription, Tx, Verbatim
+from headrace.runtime.bus.model import BatchHandler, Outgoing
 from tests.contract.bus.world import (
     GROUP,
     LETTERS,
@@ -279,6 +281,50 @@ class BusContract:
         (record,) = await _of_key(world, TOPIC, key)
         assert record.value is None
 
+    async def test_a_record_of_another_protocol_keeps_its_key_headers_and_partition(
+        self, world: World
+    ) -> None:
+        key = world.key("verbatim").encode()
+        headers = [("pipeline", b"p"), ("odd", b"\xff\x00")]
+        async with world.member("registry") as registry:
+            async with registry.bus.transaction() as tx:
+                verbatim = Verbatim(key=key, headers=headers, partition=2)
+                identity = tx.send(TOPIC, b"\x00value", verbatim)
+            await until(lambda: _arrived(world, key), what="the record")
+
+        (record,) = [found for found in await world.records(TOPIC) if found.key == key]
+        assert (record.partition, record.value) == (2, b"\x00value")
+        assert list(record.headers[:2]) == headers
+        added = dict(record.headers[2:])
+        assert added["headrace-id"] == identity.encode()
+        assert set(added) == {header.name for header in VERBATIM_HEADERS}
+
+    async def test_slow_work_is_done_before_the_transaction_and_its_outcome_handed_over(
+        self, world: World
+    ) -> None:
+        key = world.key("prepared")
+        handler = Noting(world, key)
+        prepared: list[int] = []
+
+        async def prepare(events: Sequence[Event[DatasetVersionCreated]]) -> BatchHandler:
+            prepared.extend(event.data.version for event in events if event.data.dataset == key)
+
+            async def write(events: Sequence[Event[DatasetVersionCreated]], tx: Tx) -> None:
+                for event in events:
+                    await handler(event, tx)
+
+            return write
+
+        ahead = Subscription(group=GROUP, prepared={DatasetVersionCreated: prepare})
+        async with (
+            world.member("registry") as registry,
+            world.member("orchestrator", subscriptions=[ahead]),
+        ):
+            for number in (1, 2, 3):
+                await emit(registry, key, number)
+            await handler.noted(*(f"{key} {number}" for number in (1, 2, 3)))
+        assert list(dict.fromkeys(prepared)) == [1, 2, 3]
+
     async def test_stopping_finishes_what_is_in_hand(self, world: World) -> None:
         key = world.key("stopping")
         began = asyncio.Event()
@@ -304,6 +350,10 @@ async def _emit_and_fail(member: Member, key: str) -> None:
 
 async def _of_key(world: World, topic: str, key: str) -> list[ConsumerRecord]:
     return [record for record in await world.records(topic) if record.key == key.encode()]
+
+
+async def _arrived(world: World, key: bytes) -> bool:
+    return any(record.key == key for record in await world.records(TOPIC))
 
 
 async def _handled(handler: Noting, count: int) -> bool:

@@ -77,7 +77,10 @@ def test_every_type_is_unique_and_lives_on_a_declared_topic() -> None:
 
 
 def test_no_service_reads_a_topic_that_only_it_writes() -> None:
+    """Exports leave the platform, so what they read goes round in no circle."""
     for group, topics in [*GROUPS.items(), *VIEWS.items()]:
+        if ".export-" in group:
+            continue
         service = group.split(".")[0]
         for topic in topics:
             foreign = not topic.name.startswith(f"{service}.")

@@ -35,6 +35,23 @@ async def apply_topics(
         await admin.close()
 
 
+async def add_topics(kafka: str, topics: Sequence[Topic], *, replication: int = 1) -> list[str]:
+    """Create what is missing of topics that others share; returns the new names.
+
+    What is there stays as whoever made it wanted it.
+    """
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
+    await admin.start()
+    try:
+        present = set(await admin.list_topics())
+        missing = [topic for topic in topics if topic.name not in present]
+        if missing:
+            await _create(admin, missing, replication)
+        return [topic.name for topic in missing]
+    finally:
+        await admin.close()
+
+
 async def check_topics(kafka: str) -> list[str]:
     """Where the broker differs from the table; empty when it does not."""
     admin = AIOKafkaAdminClient(bootstrap_servers=kafka)

@@ -52,7 +52,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
         emitted: Callable[[], None],
     ) -> None:
         self.group = subscription.group
-        self._topics = topics = GROUPS[subscription.group]
+        self._topics = topics = subscription.topics or GROUPS[subscription.group]
         effects = Effects(
             subscription=subscription,
             topics=topics,

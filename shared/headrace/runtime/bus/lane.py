@@ -121,10 +121,9 @@ class Lane:
         if self._position < 0 or await self._reader.position(self.place) != self._position:
             self._reader.seek(self.place, standing.held)
             self._position = standing.held
-        limit = self._around.effects.subscription.max_records
         self.fetching = True
         try:
-            records = await fetch_one(self._reader, self.place, max_records=limit)
+            records = await self._fetch()
         finally:
             self.fetching = False
         self.last_poll = asyncio.get_running_loop().time()
@@ -137,6 +136,24 @@ class Lane:
             return
         batch = Batch(place=self.place, held=standing.held, after=self._position, records=records)
         await self._apply(batch, standing)
+
+    async def _fetch(self) -> list[ConsumerRecord]:
+        """The next records; where it is worth waiting for more, those of a while."""
+        subscription = self._around.effects.subscription
+        limit, gathering = subscription.max_records, subscription.gathering
+        records = await fetch_one(self._reader, self.place, max_records=limit)
+        if gathering is None or not records:
+            return records
+        now = asyncio.get_running_loop().time
+        until, size = now() + gathering.seconds, _size(records)
+        while len(records) < limit and size < gathering.max_bytes and not self.stopping:
+            if now() >= until or self._around.gate.closed:
+                break
+            self.last_poll = now()
+            more = await fetch_one(self._reader, self.place, max_records=limit - len(records))
+            records += more
+            size += _size(more)
+        return records
 
     async def _stand(self) -> Standing:
         database, reader, place = self._around.database, self._reader, self.place
@@ -244,6 +261,10 @@ class Lane:
             self.paused = False
             with contextlib.suppress(KafkaError):
                 self._reader.resume(self.place)
+
+
+def _size(records: Sequence[ConsumerRecord]) -> int:
+    return sum(len(record.value or b"") for record in records)
 
 
 def _traceparents(records: Sequence[ConsumerRecord]) -> Iterator[str]:

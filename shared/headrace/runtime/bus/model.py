@@ -7,10 +7,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, Generic, Self, TypeVar
 
+from aiokafka import ConsumerRecord
+
 from headrace.client.records import MAX_RECORD_BYTES
 from headrace.errors import InvalidInput, Permanent
 from headrace.events.contracts import Contract, Data, by_model, contract_of
-from headrace.events.envelope import LONGEST_ATTRIBUTE, Envelope, Head, format_time
+from headrace.events.envelope import LONGEST_ATTRIBUTE, Envelope, Head, Kept, format_time
+from headrace.events.headers import VERBATIM_TYPE
+from headrace.events.topics import Topic
 from headrace.ids import new_id
 from headrace.runtime.db import Connection
 from headrace.tracing import next_hop
@@ -23,9 +27,10 @@ class Event(Generic[DataT_co]):
     """One event as it came: typed data, its envelope, and its place in the log.
 
     The envelope may be given as the head that it is made from when a handler asks for it.
+    `record` is what it was read from, for handlers whose answer keeps its key and headers.
     """
 
-    __slots__ = ("_head", "data", "offset", "partition", "topic")
+    __slots__ = ("_head", "data", "offset", "partition", "record", "topic")
 
     def __init__(
         self,
@@ -34,12 +39,14 @@ class Event(Generic[DataT_co]):
         topic: str,
         partition: int,
         offset: int,
+        record: Kept | None = None,
     ) -> None:
         self.data = data
         self._head = envelope
         self.topic = topic
         self.partition = partition
         self.offset = offset
+        self.record = record
 
     @property
     def envelope(self) -> Envelope:
@@ -121,10 +128,23 @@ class Caller:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Verbatim:
+    """How a record looks that is not one of our events: somebody else's protocol says so.
+
+    It goes to `partition` where the topic has such a one, else where its key belongs.
+    """
+
+    key: bytes | None
+    headers: Sequence[tuple[str, bytes]]
+    partition: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Outgoing:
     """An event waiting for its commit; the relay adds source and sequence.
 
-    Without a payload it is a tombstone.
+    Without a payload it is a tombstone. With `verbatim` it is no event, and `key` and `headers`
+    are not published.
     """
 
     id: str
@@ -133,6 +153,7 @@ class Outgoing:
     type: str
     payload: bytes | None
     headers: Mapping[str, str]
+    verbatim: Verbatim | None = None
 
 
 @dataclass(slots=True)
@@ -160,11 +181,14 @@ class Tx:
         causation_id: str | None = None,
         event_id: str | None = None,
         caller: Caller | None = None,
+        key: str | None = None,
+        extensions: Mapping[str, str] | None = None,
     ) -> str:
         """Publish after the commit; returns the event id.
 
         The cause is, in this order: what is given, the event being handled, `caller` if it is
-        given, the transaction's caller.
+        given, the transaction's caller. `key` takes the place of the contract's where an answer
+        belongs to whoever asked; `extensions` are further attributes by their names.
         Lock the aggregate's row before, so that order in the log is order of commits. Raises
         InvalidInput for data that no record could carry, before anything is committed.
         """
@@ -180,16 +204,43 @@ class Tx:
             "ce_subject": contract.subject(data),
             "content-type": contract.content_type,
             **chain,
+            **{f"ce_{name}": text for name, text in (extensions or {}).items()},
         }
         outgoing = Outgoing(
             id=identity,
             topic=contract.topic.name,
-            key=contract.key(data),
+            key=contract.key(data) if key is None else key,
             type=contract.type,
             payload=payload,
             headers=headers,
         )
         self.outgoing.append(_carried(contract.name, outgoing))
+        return identity
+
+    def send(
+        self, topic: str, value: bytes, verbatim: Verbatim, *, record_id: str | None = None
+    ) -> str:
+        """Publish a record that is no event of ours after the commit; returns its id.
+
+        The relay adds the headers that say whether it was seen before, nothing else. Raises
+        InvalidInput for what no record could carry.
+        """
+        if len(value) > MAX_RECORD_BYTES:
+            raise InvalidInput(
+                f"a record of {len(value)} bytes for {topic}: at most {MAX_RECORD_BYTES} fit"
+            )
+        identity = record_id or new_id()
+        self.outgoing.append(
+            Outgoing(
+                id=identity,
+                topic=topic,
+                key="",
+                type=VERBATIM_TYPE,
+                payload=value,
+                headers={},
+                verbatim=verbatim,
+            )
+        )
         return identity
 
     def tombstone(
@@ -262,6 +313,11 @@ def _sane(given: str | None) -> str | None:
 
 Handler = Callable[[Event[Any], Tx], Awaitable[None]]
 BatchHandler = Callable[[Sequence[Event[Any]], Tx], Awaitable[None]]
+Preparation = Callable[[Sequence[Event[Any]]], Awaitable[BatchHandler]]
+"""Slow work that is harmless to repeat, done before the transaction; what it returns is handed
+the same events, or some of them, inside it."""
+ForeignReader = Callable[[ConsumerRecord], Data]
+"""Data of a record that is no CloudEvent. Raises UndecodableEvent."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -280,19 +336,33 @@ class Patience:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Gathering:
+    """Waiting for more records before a batch is handled: at most so long, and so many bytes."""
+
+    seconds: float
+    max_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Subscription:
     """What one consumer group does with the events of its topics.
 
     `handlers` get events one by one, `batches` get runs of consecutive events of one type from
-    one partition. Types without either are skipped. `group` and its topics stand in
-    `headrace.events.topics.GROUPS`. `twins_harmless` says that the handlers themselves know an
-    event that a foreign producer sent again, by what it tells; then the bus need not remember
-    the ids of a whole stream.
+    one partition; `prepared` are batch handlers that have slow work to do before. Types without
+    any are skipped. `group` and its topics stand in `headrace.events.topics.GROUPS`, unless
+    `topics` says otherwise: those of a protocol that is not ours, whose records `foreign` reads
+    by the name of the topic. `gathering` makes fewer and larger batches. `twins_harmless` says
+    that the handlers themselves know an event that a foreign producer sent again, by what it
+    tells; then the bus need not remember the ids of a whole stream.
     """
 
     group: str
     handlers: Mapping[type[Data], Handler] = field(default_factory=dict)
     batches: Mapping[type[Data], BatchHandler] = field(default_factory=dict)
+    prepared: Mapping[type[Data], Preparation] = field(default_factory=dict)
+    topics: tuple[Topic, ...] | None = None
+    foreign: Mapping[str, ForeignReader] = field(default_factory=dict)
+    gathering: Gathering | None = None
     max_records: int = 2000
     twins_harmless: bool = False
     patience: Patience = Patience()

@@ -119,7 +119,8 @@ class Parking:
 
     async def _failure_of(self, parked: Parked, tx: Tx, ledger: Ledger) -> Exception | None:
         try:
-            event = read_record(parked.record, self._effects.wanted)
+            foreign = self._effects.subscription.foreign
+            event = read_record(parked.record, self._effects.wanted, foreign)
         except UndecodableEvent as error:
             return error
         if event is None:

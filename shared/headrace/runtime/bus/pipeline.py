@@ -9,6 +9,7 @@ from typing import Final
 
 from headrace.client.records import Record
 from headrace.events.envelope import SPEC_VERSION
+from headrace.runtime.bus.model import Verbatim
 from headrace.runtime.bus.ports import RelayBatch, Sender, Stored
 from headrace.runtime.tracing import Tracer
 
@@ -54,7 +55,9 @@ class Pipeline:
         groups: dict[_Place, list[Record]] = defaultdict(list)
         for number, row in enumerate(batch.rows, start=batch.first):
             record = self._record(row, number)
-            place = row.topic, await self._sender.partition_of(row.topic, record.key)
+            wanted = None if row.verbatim is None else row.verbatim.partition
+            partition = await self._sender.partition_of(row.topic, record.key, wanted)
+            place = row.topic, partition
             groups[place].append(record)
         parts = [self._behind_the_last(place, records) for place, records in groups.items()]
         sent = asyncio.create_task(_all(parts), name=f"relay batch {batch.first}")
@@ -99,6 +102,8 @@ class Pipeline:
             await self._sender.send_to(*place, records)
 
     def _record(self, row: Stored, number: int) -> Record:
+        if row.verbatim is not None:
+            return self._verbatim(row, row.verbatim, number)
         key = row.key.encode()
         headers = [
             _VERSION,
@@ -110,6 +115,16 @@ class Pipeline:
         ]
         headers.extend([(name, text.encode()) for name, text in row.headers.items()])
         return Record(topic=row.topic, key=key, value=row.payload, headers=headers)
+
+    def _verbatim(self, row: Stored, verbatim: Verbatim, number: int) -> Record:
+        own = ("headrace-id", "headrace-source", "headrace-sequence")
+        headers = [
+            *((name, value) for name, value in verbatim.headers if name not in own),
+            ("headrace-id", row.id.encode()),
+            ("headrace-source", self._source[1]),
+            ("headrace-sequence", b"%020d" % number),
+        ]
+        return Record(topic=row.topic, key=verbatim.key, value=row.payload, headers=headers)
 
 
 async def _all(parts: Sequence[asyncio.Task[None]]) -> None:

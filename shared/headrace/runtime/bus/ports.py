@@ -19,7 +19,7 @@ from aiokafka.errors import KafkaError
 
 from headrace.client.records import Record
 from headrace.events.topics import Topic
-from headrace.runtime.bus.model import Outgoing
+from headrace.runtime.bus.model import Outgoing, Verbatim
 from headrace.runtime.db import Connection
 
 BACKEND_TROUBLE: Final = (
@@ -80,8 +80,8 @@ class Membership(Protocol):
 class Sender(Protocol):
     """Publishes records; an instance that raised is not used again."""
 
-    async def partition_of(self, topic: str, key: bytes) -> int:
-        """Where the records of a key go."""
+    async def partition_of(self, topic: str, key: bytes | None, wanted: int | None = None) -> int:
+        """Where the records of a key go; `wanted` where the topic has that partition."""
         ...
 
     async def send_to(self, topic: str, partition: int, records: Sequence[Record]) -> None:
@@ -220,6 +220,7 @@ class Stored:
     type: str
     payload: bytes | None
     headers: Mapping[str, str]
+    verbatim: Verbatim | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

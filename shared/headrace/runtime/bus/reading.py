@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Final, NamedTuple
 
 from aiokafka import ConsumerRecord, TopicPartition
 
 from headrace.errors import Permanent, UndecodableEvent
 from headrace.events.contracts import Data
-from headrace.events.envelope import Head, HeadReader, is_relay, is_relay_number
-from headrace.runtime.bus.model import Event
+from headrace.events.envelope import Envelope, Head, HeadReader, is_relay, is_relay_number
+from headrace.events.headers import VERBATIM_TYPE
+from headrace.runtime.bus.model import Event, ForeignReader
 from headrace.runtime.bus.ports import Identity, Standing
 
 
@@ -52,10 +53,18 @@ _NO_DAY: Final = date(1970, 1, 1)
 Decoder = Callable[[bytes], Data]
 Wanted = Mapping[bytes, Decoder]
 """What is handled, by `ce_type` as on the wire."""
+Foreign = Mapping[str, ForeignReader]
+"""Who reads the records of a topic that holds none of our events."""
+_OURS: Final[Foreign] = {}
 
 
-def read_batch(batch: Batch, standing: Standing, wanted: Wanted) -> Reading:
+def read_batch(
+    batch: Batch, standing: Standing, wanted: Wanted, foreign: Foreign = _OURS
+) -> Reading:
     """Decode a batch; types that nobody wants are passed over."""
+    reader = foreign.get(batch.place.topic)
+    if reader is not None:
+        return _read_foreign(batch, standing, reader)
     seen = dict(standing.seen)
     reading = Reading(seen=seen)
     read = HeadReader().read
@@ -85,8 +94,27 @@ def read_batch(batch: Batch, standing: Standing, wanted: Wanted) -> Reading:
     return reading
 
 
-def read_record(record: ConsumerRecord, wanted: Wanted) -> Event[Data] | None:
+def _read_foreign(batch: Batch, standing: Standing, reader: ForeignReader) -> Reading:
+    """Each record counts, whatever it says: nothing tells twins of other protocols."""
+    reading = Reading(seen=standing.seen)
+    for record in batch.records:
+        try:
+            reading.taken.append(Taken(_foreign_event(record, reader(record)), record, None))
+        except UndecodableEvent as error:
+            reading.refused.append((record, error))
+        except Exception as error:
+            refused = UndecodableEvent(f"{type(error).__name__}: {error}")
+            reading.refused.append((record, refused))
+    return reading
+
+
+def read_record(
+    record: ConsumerRecord, wanted: Wanted, foreign: Foreign = _OURS
+) -> Event[Data] | None:
     """One record by itself, whatever was seen before. Raises UndecodableEvent."""
+    reader = foreign.get(record.topic)
+    if reader is not None:
+        return _foreign_event(record, reader(record))
     head = HeadReader().read(record)
     decode = wanted.get(head.type)
     return None if decode is None else _event(record, head, decode(head.data))
@@ -99,4 +127,15 @@ def identity_of(head: Head) -> Identity:
 
 
 def _event(record: ConsumerRecord, head: Head, data: Data) -> Event[Data]:
-    return Event(data, head, record.topic, record.partition, record.offset)
+    return Event(data, head, record.topic, record.partition, record.offset, record)
+
+
+def _foreign_event(record: ConsumerRecord, data: Data) -> Event[Data]:
+    """Named by its place in the log, which no other record has."""
+    envelope = Envelope(
+        id=f"{record.topic}/{record.partition}/{record.offset}",
+        source=record.topic,
+        type=VERBATIM_TYPE,
+        time=datetime.fromtimestamp(max(0, record.timestamp) / 1000, UTC),
+    )
+    return Event(data, envelope, record.topic, record.partition, record.offset, record)

@@ -20,7 +20,7 @@ from headrace.runtime.bus.reading import Reading, Taken
 from headrace.runtime.db import TRANSACTION_LOST
 
 if TYPE_CHECKING:
-    from headrace.runtime.bus.effects import Effects
+    from headrace.runtime.bus.effects import Effects, Ready
 
 _AWAY: Final = (OSError, TimeoutError, KafkaError)
 """What libraries raise inside a handler when something that it needs is away."""
@@ -49,12 +49,19 @@ class Work:
     """Gives a batch's events to their handlers, and keeps apart what must wait or is hopeless."""
 
     def __init__(
-        self, *, effects: Effects, ledger: Ledger, place: TopicPartition, attempt: Attempt
+        self,
+        *,
+        effects: Effects,
+        ledger: Ledger,
+        place: TopicPartition,
+        attempt: Attempt,
+        ready: Ready,
     ) -> None:
         self._effects = effects
         self._ledger = ledger
         self._place = place
         self._attempt = attempt
+        self._ready = ready
         self._ordered = effects.keeps_order(place.topic)
         self._waiting: set[bytes] = set()
         self._parked: list[Parked] = []
@@ -132,7 +139,7 @@ class Work:
 
     async def _handle(self, events: Sequence[Event[Data]]) -> None:
         try:
-            await self._effects.handle(events, self.tx)
+            await self._effects.handle(events, self.tx, self._ready)
         except _AWAY as error:
             raise Transient(describe(error)) from error
 

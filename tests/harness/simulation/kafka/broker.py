@@ -95,8 +95,10 @@ class SimulatedSender:
         self._network = cluster.network
         self._channel = cluster.connect()
 
-    async def partition_of(self, topic: str, key: bytes) -> int:
-        return self._cluster.partition_of(topic, key)
+    async def partition_of(self, topic: str, key: bytes | None, wanted: int | None = None) -> int:
+        if wanted is not None and wanted < len(self._cluster.places([topic])):
+            return wanted
+        return self._cluster.partition_of(topic, key or b"")
 
     async def send_to(self, topic: str, partition: int, records: Sequence[Record]) -> None:
         place = TopicPartition(topic, partition)

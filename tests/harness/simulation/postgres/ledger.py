@@ -128,4 +128,5 @@ def _stored(seq: int, event: Outgoing) -> Stored:
         type=event.type,
         payload=event.payload,
         headers=dict(event.headers),
+        verbatim=event.verbatim,
     )

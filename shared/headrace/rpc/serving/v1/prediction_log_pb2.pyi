@@ -35,6 +35,9 @@ class PredictionLogged(_message.Message):
     OUTPUTS_FIELD_NUMBER: _builtins.int
     LOGGED_AT_US_FIELD_NUMBER: _builtins.int
     DROPPED_ROWS_FIELD_NUMBER: _builtins.int
+    SAMPLING_RATE_FIELD_NUMBER: _builtins.int
+    SAMPLED_OUT_ROWS_FIELD_NUMBER: _builtins.int
+    DROPPED_TENSORS_FIELD_NUMBER: _builtins.int
     project: _builtins.str
     model: _builtins.str
     version: _builtins.int
@@ -42,6 +45,10 @@ class PredictionLogged(_message.Message):
     """Wall clock when the batch was closed, microseconds since the epoch."""
     dropped_rows: _builtins.int
     """Rows lost before this batch because the buffer was full, since the worker began."""
+    sampling_rate: _builtins.float
+    """How likely each row was to be logged; 0, as in records before there were rules, means 1."""
+    sampled_out_rows: _builtins.int
+    """Rows of this model that its rules left out before this batch, since the worker began."""
     @_builtins.property
     def prediction_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """One id a row: "<request id>/<row>"."""
@@ -56,6 +63,10 @@ class PredictionLogged(_message.Message):
 
     @_builtins.property
     def outputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___Tensor]: ...
+    @_builtins.property
+    def dropped_tensors(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of the tensors that are left out of every row."""
+
     def __init__(
         self,
         *,
@@ -68,10 +79,13 @@ class PredictionLogged(_message.Message):
         outputs: _abc.Iterable[Global___Tensor] | None = ...,
         logged_at_us: _builtins.int = ...,
         dropped_rows: _builtins.int = ...,
+        sampling_rate: _builtins.float = ...,
+        sampled_out_rows: _builtins.int = ...,
+        dropped_tensors: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dropped_rows", b"dropped_rows", "event_times_us", b"event_times_us", "inputs", b"inputs", "logged_at_us", b"logged_at_us", "model", b"model", "outputs", b"outputs", "prediction_ids", b"prediction_ids", "project", b"project", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dropped_rows", b"dropped_rows", "dropped_tensors", b"dropped_tensors", "event_times_us", b"event_times_us", "inputs", b"inputs", "logged_at_us", b"logged_at_us", "model", b"model", "outputs", b"outputs", "prediction_ids", b"prediction_ids", "project", b"project", "sampled_out_rows", b"sampled_out_rows", "sampling_rate", b"sampling_rate", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -89,9 +103,12 @@ class Tensor(_message.Message):
     DATATYPE_FIELD_NUMBER: _builtins.int
     SHAPE_FIELD_NUMBER: _builtins.int
     DATA_FIELD_NUMBER: _builtins.int
+    HASHED_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     datatype: _builtins.str
     data: _builtins.bytes
+    hashed: _builtins.bool
+    """Whether the data is a keyed hash of each row instead of its values: BYTES of 32 hex digits."""
     @_builtins.property
     def shape(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
     def __init__(
@@ -101,10 +118,11 @@ class Tensor(_message.Message):
         datatype: _builtins.str = ...,
         shape: _abc.Iterable[_builtins.int] | None = ...,
         data: _builtins.bytes = ...,
+        hashed: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "datatype", b"datatype", "name", b"name", "shape", b"shape"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "datatype", b"datatype", "hashed", b"hashed", "name", b"name", "shape", b"shape"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

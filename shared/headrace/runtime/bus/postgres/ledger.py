@@ -11,6 +11,7 @@ from aiokafka import ConsumerRecord, TopicPartition
 
 from headrace.runtime.bus.model import Outgoing
 from headrace.runtime.bus.ports import Identity, Parked, Standing
+from headrace.runtime.bus.postgres import verbatim
 from headrace.runtime.db import Connection
 
 _ADVANCE = """
@@ -137,15 +138,16 @@ class PostgresLedger:
     async def emit(self, events: Sequence[Outgoing]) -> None:
         """Add outbox rows."""
         await self.connection.execute(
-            "insert into outbox (id, aggregatetype, aggregateid, type, payload, headers)"
+            "insert into outbox (id, aggregatetype, aggregateid, type, payload, headers, verbatim)"
             " select * from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bytea[],"
-            " $6::jsonb[])",
+            " $6::jsonb[], $7::json[])",
             [event.id for event in events],
             [event.topic for event in events],
             [event.key for event in events],
             [event.type for event in events],
             [event.payload for event in events],
             [dict(event.headers) for event in events],
+            [verbatim.kept(event.verbatim) for event in events],
         )
 
     async def _count(self, group: str, place: TopicPartition, change: int) -> None:

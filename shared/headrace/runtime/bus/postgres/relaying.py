@@ -13,6 +13,7 @@ import asyncpg
 import orjson
 
 from headrace.runtime.bus.ports import RelayBatch, Stored
+from headrace.runtime.bus.postgres import verbatim
 
 _TURN = """
 with swept as (
@@ -26,7 +27,7 @@ with swept as (
         - coalesce(octet_length(payload), 0) as bytes_before
     from lowest
 ), picked as materialized (
-    select seq, id, aggregatetype, aggregateid, type, payload, headers::text
+    select seq, id, aggregatetype, aggregateid, type, payload, headers::text, verbatim::text
     from measured where bytes_before < 16777216
 ), size as (
     select count(*) as rows from picked
@@ -47,7 +48,8 @@ A batch is as many rows as $4, or as begin within its first 16 MiB.
 """
 
 _UNFINISHED = """
-select first_number, outbox.seq, id, aggregatetype, aggregateid, type, payload, headers::text
+select first_number, outbox.seq, id, aggregatetype, aggregateid, type, payload, headers::text,
+    verbatim::text
 from relay_batch, unnest(seqs) with ordinality as place(seq, ordinality)
 join outbox on outbox.seq = place.seq
 order by first_number, place.ordinality
@@ -135,4 +137,5 @@ def _stored(row: asyncpg.Record) -> Stored:
         type=row["type"],
         payload=row["payload"],
         headers=orjson.loads(row["headers"]),
+        verbatim=verbatim.read(row["verbatim"]),
     )

@@ -1,0 +1,1 @@
+"""Predictions asked for and answered over Kafka topics: a process of its own."""

@@ -1,0 +1,136 @@
+"""What of the answers is logged: a share by rule, flagged ones always, redacted by name."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from headrace.rpc.serving.v1.prediction_log_pb2 import PredictionLogged
+from services.serving.link.messages import LogRules
+from services.serving.worker.batches import pack
+from services.serving.worker.log_rules import Rules
+from services.serving.worker.model import Model, load
+from services.serving.worker.prediction_log import Answered, PredictionLog
+from services.serving.worker.tensors import decode_strings, encode_strings
+from tests.harness import onnx_models
+
+REQUESTS = 4000
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Model:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(onnx_models.flights())
+    return load(path, name="flights", version=1)
+
+
+def answered(model: Model, request_id: str, carriers: tuple[str, ...] = ("UA",)) -> Answered:
+    rows = len(carriers)
+    score = np.arange(rows, dtype=np.float32).tobytes()
+    echo = encode_strings(carriers)
+    outputs = {"score": score, "echo": echo}
+    return Answered(
+        model=model,
+        request_id=request_id,
+        event_time_us=1,
+        rows=rows,
+        inputs=[encode_strings(carriers), score],
+        outputs=[outputs[model.outputs[place].name] for place in model.logged_outputs],
+        input_shapes=[(rows, 1), (rows, 1)],
+        output_shapes=[(rows, 1) for _ in model.logged_outputs],
+    )
+
+
+def log_with(**rules: LogRules) -> PredictionLog:
+    log = PredictionLog(
+        max_rows=10**6,
+        max_bytes=2**30,
+        ship_rows=2**30,
+        full=lambda: None,
+        rules=Rules(hash_key="secret"),
+    )
+    log.rules.replace(rules)
+    return log
+
+
+def packed(log: PredictionLog) -> list[PredictionLogged]:
+    shipment = pack(
+        log.take(),
+        project="default",
+        now_us=2,
+        dropped_rows=log.dropped_rows,
+        rules=log.rules,
+        sampled_out=log.sampled_out,
+    )
+    return [PredictionLogged.FromString(batch.data) for batch in shipment.batches]
+
+
+def test_a_share_of_the_requests_is_logged_and_the_rest_counted_apart(model: Model) -> None:
+    log = log_with(flights=LogRules(rate=0.25))
+    for number in range(REQUESTS):
+        log.add(answered(model, f"r{number}"))
+
+    records = packed(log)
+    logged = sum(len(record.prediction_ids) for record in records)
+    assert abs(logged / REQUESTS - 0.25) < 0.03
+    assert logged + log.sampled_out["flights"] == REQUESTS
+    assert log.dropped_rows == 0
+    assert {record.sampling_rate for record in records} == {0.25}
+    assert {record.sampled_out_rows for record in records} == {log.sampled_out["flights"]}
+
+
+def test_workers_agree_on_which_requests_are_logged(model: Model) -> None:
+    logs = [log_with(flights=LogRules(rate=0.5)) for _ in range(2)]
+    for log in logs:
+        for number in range(100):
+            log.add(answered(model, f"r{number}"))
+
+    first, second = ([entry.request_id for entry in log.take()] for log in logs)
+    assert first == second
+
+
+def test_what_has_a_flag_is_logged_at_any_rate_and_kept_apart(model: Model) -> None:
+    log = log_with(flights=LogRules(rate=0.5, always=frozenset({"canary"})))
+    for number in range(40):
+        log.add(replace(answered(model, f"c{number}"), flag="canary"))
+        log.add(replace(answered(model, f"s{number}"), flag="shadow"))
+
+    by_rate = {record.sampling_rate: list(record.prediction_ids) for record in packed(log)}
+    assert by_rate[1.0] == [f"c{number}/0" for number in range(40)]
+    assert 0 < len(by_rate[0.5]) < 40
+    assert all(identity.startswith("s") for identity in by_rate[0.5])
+
+
+def test_models_without_rules_are_logged_whole(model: Model) -> None:
+    log = log_with(another=LogRules(rate=0))
+    log.add(answered(model, "r"))
+    (record,) = packed(log)
+    assert (record.sampling_rate, record.sampled_out_rows) == (1.0, 0)
+    assert {tensor.name for tensor in record.inputs} == {"carrier", "distance"}
+
+
+def test_a_dropped_tensor_is_nowhere_in_the_record(model: Model) -> None:
+    log = log_with(flights=LogRules(redact={"carrier": "drop", "echo": "drop"}))
+    log.add(answered(model, "r", ("a secret carrier",)))
+    (record,) = packed(log)
+    assert [tensor.name for tensor in record.inputs] == ["distance"]
+    assert set(record.dropped_tensors) >= {"carrier"}
+    assert b"a secret carrier" not in record.SerializeToString()
+
+
+def test_a_hashed_tensor_tells_equal_rows_and_nothing_else(model: Model) -> None:
+    rules = LogRules(redact={"carrier": "hash", "echo": "hash"})
+    log = log_with(flights=rules)
+    log.add(answered(model, "r", ("one", "two", "one")))
+    (record,) = packed(log)
+    (carrier,) = [tensor for tensor in record.inputs if tensor.name == "carrier"]
+    first, second, third = decode_strings(carrier.data, 3)
+    assert (carrier.datatype, list(carrier.shape), carrier.hashed) == ("BYTES", [3, 1], True)
+    assert first == third != second
+    assert len(first) == 32
+    assert b"one" not in record.SerializeToString()
+    another = Rules(hash_key="another")
+    assert another.hashed("BYTES", (1, 1), encode_strings(["one"])) != encode_strings([first])
