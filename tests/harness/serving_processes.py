@@ -135,6 +135,16 @@ class Serving:
             files.append(FileRef(path=name, uri=ref.uri, digest=said, size=ref.size))
         return files
 
+    async def upload_folder(self, folder: Path) -> list[FileRef]:
+        """A version that is a folder, as `mlflow` logs it."""
+        where = f"artifacts/{uuid4().hex}"
+        files = []
+        for path in sorted(each for each in folder.rglob("*") if each.is_file()):
+            name = path.relative_to(folder).as_posix()
+            ref = await self.blobs.put(f"{where}/{name}", path.read_bytes())
+            files.append(FileRef(path=name, uri=ref.uri, digest=ref.digest, size=ref.size))
+        return files
+
     async def request(self, model: str, version: int, files: list[FileRef]) -> str:
         """PromotionRequested, as the registry emits it; returns its correlation id."""
         turn = f"turn-{uuid4().hex}"

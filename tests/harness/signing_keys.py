@@ -44,9 +44,7 @@ def make_keys(directory: Path, name: str, *, curve: ec.EllipticCurve | None = No
     public = directory / f"{name}-public" / f"{name}.pem"
     for path in (private, public):
         path.parent.mkdir(parents=True)
-    private.write_bytes(
-        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    )
+    private.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     public.write_bytes(
         key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     )

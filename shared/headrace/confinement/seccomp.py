@@ -76,7 +76,9 @@ _AARCH64: Final = {
     "socket": 198, "swapoff": 225, "swapon": 224, "tgkill": 131, "tkill": 130, "umount2": 39,
     "unshare": 97, "userfaultfd": 282, "utimensat": 88,
 }  # fmt: skip
-_CONDITIONAL: Final = frozenset({"clone", "clone3", "prctl", "prlimit64", "kill", "tgkill", "tkill"})
+_CONDITIONAL: Final = frozenset(
+    {"clone", "clone3", "prctl", "prlimit64", "kill", "tgkill", "tkill"}
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from headrace.errors import Refused
 from services.serving.domain.formats import Format
 from services.serving.worker.failure import Code, Failure
 from services.serving.worker.model import Model, load
-from services.serving.worker.sandbox.limits import Limits
+from services.serving.domain.limits import Limits
 from services.serving.worker.sandbox.runtime import SandboxedRuntime, open_sandboxed
 from tests.harness import pickled_models
 
@@ -150,9 +150,10 @@ def test_it_sees_nothing_of_the_workers_environment_nor_descriptors(
 ) -> None:
     monkeypatch.setenv("HEADRACE_SERVING_S3_SECRET_KEY", "very-secret")
     look = "raise RuntimeError(repr((dict(os.environ), sorted(os.listdir('/proc/self/fd'))[:9])))"
-    with (tmp_path / "held").open("w"), opened(
-        tmp_path, pickled_models.predicting(look)
-    ) as runtime:
+    with (
+        (tmp_path / "held").open("w"),
+        opened(tmp_path, pickled_models.predicting(look)) as runtime,
+    ):
         with pytest.raises(Failure) as caught:
             asked(runtime, 1.0)
     seen = caught.value.message
@@ -172,7 +173,10 @@ def test_it_sees_nothing_of_the_workers_environment_nor_descriptors(
         ("hoard = bytearray(10 * 1024**3)", r"does not load within 2048 MiB"),
         ("raise SystemExit(0)", r"cannot be loaded: SystemExit"),
         ("print('last cry', flush=True); os._exit(4)", r"status 4 \(last output: last cry\)"),
-        ("os.write(int(sys.argv[1]), b'garbage' * 99); time.sleep(60)", r"it said nonsense and was killed"),
+        (
+            "os.write(int(sys.argv[1]), b'garbage' * 99); time.sleep(60)",
+            r"it said nonsense and was killed",
+        ),
     ],
     ids=["hang", "exit", "segfault", "abort", "memory", "system exit", "last words", "channel"],
 )
@@ -290,7 +294,7 @@ import sys, threading
 from pathlib import Path
 import numpy as np
 from services.serving.domain.formats import Format
-from services.serving.worker.sandbox.limits import Limits
+from services.serving.domain.limits import Limits
 from services.serving.worker.sandbox.runtime import open_sandboxed
 runtime = open_sandboxed(Path({str(path)!r}), Format.PICKLE, name="m", version=1, limits=Limits())
 threading.Thread(target=runtime.run, args=({{"input-0": np.ones((1, 2))}},), daemon=True).start()

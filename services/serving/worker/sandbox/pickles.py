@@ -81,7 +81,9 @@ class PyfuncRuntime:
     def __init__(self, mlmodel: Path, about: MlModel) -> None:
         signature = about.signature
         if signature is None:
-            raise Refused(f"{mlmodel.name}: log the model with a signature, which says what it takes")
+            raise Refused(
+                f"{mlmodel.name}: log the model with a signature, which says what it takes"
+            )
         loaded = engine("mlflow.pyfunc", extra="worker").load_model(str(mlmodel.parent))
         self._predict = loaded.predict
         self._signature = signature

@@ -20,7 +20,7 @@ import services
 from headrace.errors import Refused
 from services.serving.domain.formats import Format
 from services.serving.worker.sandbox import wire
-from services.serving.worker.sandbox.limits import Limits
+from services.serving.domain.limits import Limits
 from services.serving.worker.tensors import Malformed
 
 _TAIL_BYTES: Final = 2000
@@ -169,7 +169,9 @@ class Child:
     def _last_words(self) -> str:
         self._listen()
         lines = self._printed.decode(errors="replace").strip().splitlines()
-        shown = "".join(letter for letter in lines[-1][:200] if letter.isprintable()) if lines else ""
+        shown = (
+            "".join(letter for letter in lines[-1][:200] if letter.isprintable()) if lines else ""
+        )
         return f" (last output: {shown})" if shown else ""
 
 

@@ -19,7 +19,7 @@ from services.serving.domain.formats import Format
 from services.serving.worker.failure import Code, Failure
 from services.serving.worker.runtimes.runtime import TensorSpec
 from services.serving.worker.sandbox import wire
-from services.serving.worker.sandbox.limits import Limits
+from services.serving.domain.limits import Limits
 from services.serving.worker.sandbox.process import Broken, Child
 from services.serving.worker.tensors import Array
 
@@ -108,9 +108,7 @@ class _Keeper:
         try:
             child = self._child
             if child is None:
-                raise Failure(
-                    Code.UNAVAILABLE, f"{self.what} is being started again: {self._why}"
-                )
+                raise Failure(Code.UNAVAILABLE, f"{self.what} is being started again: {self._why}")
             return child.call(tensors)
         except Broken as error:
             self._child, self._why = None, str(error)

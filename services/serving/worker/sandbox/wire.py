@@ -47,9 +47,7 @@ def send(connection: socket.socket, message: Message) -> None:
             connection.sendall(raw)
 
 
-def receive(
-    connection: socket.socket, *, max_body: int, deadline: float | None = None
-) -> Message:
+def receive(connection: socket.socket, *, max_body: int, deadline: float | None = None) -> Message:
     """The next message; `deadline` in seconds of `time.monotonic()`.
 
     Nothing that comes is trusted: raises Malformed when it makes no sense or is too large,
