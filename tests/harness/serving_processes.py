@@ -139,9 +139,8 @@ class Serving:
         """A version that is a folder, as `mlflow` logs it."""
         where = f"artifacts/{uuid4().hex}"
         files = []
-        for path in sorted(each for each in folder.rglob("*") if each.is_file()):
-            name = path.relative_to(folder).as_posix()
-            ref = await self.blobs.put(f"{where}/{name}", path.read_bytes())
+        for name, content in _contents(folder):
+            ref = await self.blobs.put(f"{where}/{name}", content)
             files.append(FileRef(path=name, uri=ref.uri, digest=ref.digest, size=ref.size))
         return files
 
@@ -324,6 +323,14 @@ async def second_worker(serving: Serving) -> AsyncIterator[SecondWorker]:
         yield SecondWorker(process=process, grpc=f"127.0.0.1:{grpc_port}")
     finally:
         process.stop()
+
+
+def _contents(folder: Path) -> list[tuple[str, bytes]]:
+    return [
+        (path.relative_to(folder).as_posix(), path.read_bytes())
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    ]
 
 
 def _process(arguments: list[str], env: dict[str, str], port: int, log: Path) -> Process:

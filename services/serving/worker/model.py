@@ -11,9 +11,9 @@ import numpy as np
 from headrace.errors import Refused
 from headrace.limits import RESERVED_COLUMNS
 from services.serving.domain.formats import Format, Tier
+from services.serving.domain.limits import DEFAULT_LIMITS, Limits
 from services.serving.worker.runtimes import open_runtime
 from services.serving.worker.runtimes.runtime import Runtime, TensorSpec, blank
-from services.serving.domain.limits import DEFAULT_LIMITS, Limits
 from services.serving.worker.sandbox.runtime import open_sandboxed
 from services.serving.worker.tensors import Array
 

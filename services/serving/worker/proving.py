@@ -1,4 +1,4 @@
-"""`python -m services.serving.worker.proving <format> <file> <limits>`: load where a crash is harmless.
+"""`python -m services.serving.worker.proving <format> <file> <limits>`: a crash is harmless here.
 
 Prints one JSON object: `{"proved": true}` with what the model takes and gives, or
 `{"refused": reason}`. What would take too much memory is refused like any other failure.

@@ -81,5 +81,6 @@ async def test_what_is_told_counts_more_than_what_is_remembered(own: Serving, mo
     own.worker.kill()
     await own.promote(model, 2, await own.upload(onnx_models.constant(2.0)))
     own.worker.start()
+    await own.worker.wait_ready()
     await until(lambda: own.is_champion(model, 2), seconds=60, what="version 2")
     assert await own.score(model) == 2.0

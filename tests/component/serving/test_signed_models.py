@@ -145,6 +145,7 @@ async def test_a_signed_pickle_answers_and_its_death_touches_nobody_else(
     await until(lambda: _answers(own, model), seconds=30, what="an answer of the next process")
 
 
+@pytest.mark.slow
 async def test_a_model_that_mlflow_wrote_answers_as_it_did_in_training(
     own: Own, model: str, tmp_path: Path
 ) -> None:
@@ -196,5 +197,6 @@ async def _answers(own: Own, model: str) -> bool:
     try:
         return await asked(own, model) == [2.0]
     except InferenceServerException as failure:
-        assert "UNAVAILABLE" in str(failure.status())
-        return False
+        if "UNAVAILABLE" in str(failure.status()):
+            return False
+        raise

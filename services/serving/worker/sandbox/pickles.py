@@ -7,7 +7,6 @@ output for each column.
 
 from __future__ import annotations
 
-import importlib
 import pickle
 import sys
 from collections.abc import Mapping, Sequence
@@ -65,10 +64,6 @@ def _find_code(folder: Path, about: MlModel) -> None:
 
 
 def _unpickle(path: Path) -> Any:
-    try:
-        importlib.import_module("cloudpickle")
-    except ImportError:
-        pass  # pickles of plain pickle load without it; others name it themselves
     with path.open("rb") as file:
         return pickle.load(file)  # noqa: S301 - signed, and confined
 

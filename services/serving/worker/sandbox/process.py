@@ -19,8 +19,8 @@ import headrace
 import services
 from headrace.errors import Refused
 from services.serving.domain.formats import Format
-from services.serving.worker.sandbox import wire
 from services.serving.domain.limits import Limits
+from services.serving.worker.sandbox import wire
 from services.serving.worker.tensors import Malformed
 
 _TAIL_BYTES: Final = 2000
@@ -50,11 +50,14 @@ class Child:
             "cores": limits.cores,
             "first_core": first_core,
         }
-        with its:
-            self._process = _start(its.fileno(), orjson.dumps(plan).decode())
-        assert self._process.stdout is not None
-        self._output = self._process.stdout.fileno()
+        self._output, printing = os.pipe()
         os.set_blocking(self._output, False)
+        try:
+            with its:
+                text = orjson.dumps(plan).decode()
+                self._process = _start(its.fileno(), text, printing=printing)
+        finally:
+            os.close(printing)
         self._death = os.pidfd_open(self._process.pid)
 
     @property
@@ -63,7 +66,7 @@ class Child:
         return self._process.pid
 
     def loaded(self) -> wire.Message:
-        """What the model takes and gives. Raises Refused when it says no, dies or takes too long."""
+        """What the model takes and gives. Raises Refused: it says no, dies or takes too long."""
         deadline = time.monotonic() + self._limits.load_seconds
         while not self._said_something(deadline):
             if time.monotonic() >= deadline:
@@ -87,17 +90,20 @@ class Child:
         try:
             self._connection.settimeout(self._limits.run_seconds)
             wire.send(self._connection, wire.Message(fields={"call": number}, tensors=tensors))
-            answer = wire.receive(
-                self._connection, max_body=self._limits.answer_bytes, deadline=deadline
-            )
-            if answer.fields.get("call") != number:
-                raise Malformed("an answer to nothing that was asked")
+            return self._answer_to(number, deadline)
         except TimeoutError:
             self.kill(f"did not answer within {self._limits.run_seconds:g} s and was killed")
             raise Broken(self._why) from None
         except (EOFError, OSError, Malformed) as error:
             self._why = self._end(error)
             raise Broken(self._why) from error
+
+    def _answer_to(self, number: int, deadline: float) -> wire.Message:
+        answer = wire.receive(
+            self._connection, max_body=self._limits.answer_bytes, deadline=deadline
+        )
+        if answer.fields.get("call") != number:
+            raise Malformed("an answer to nothing that was asked")
         return answer
 
     def kill(self, why: str) -> None:
@@ -118,20 +124,18 @@ class Child:
         """End it if it lives, and let go of all descriptors."""
         self._process.kill()
         self._process.wait()
-        assert self._process.stdout is not None
-        self._process.stdout.close()
         self._connection.close()
+        os.close(self._output)
         os.close(self._death)
 
     def _said_something(self, deadline: float) -> bool:
         """Whether there is something to receive, or the end."""
         seconds = max(0.0, deadline - time.monotonic())
-        readable, _, _ = select.select(
-            [self._connection, self._output, self._death], [], [], seconds
-        )
+        talking = self._connection.fileno()
+        readable, _, _ = select.select([talking, self._output, self._death], [], [], seconds)
         if self._output in readable:
             self._listen()
-        return self._connection in readable or self._death in readable
+        return talking in readable or self._death in readable
 
     def _is_dead(self, seconds: float) -> bool:
         readable, _, _ = select.select([self._output, self._death], [], [], seconds)
@@ -198,13 +202,13 @@ class _IdleTime:
         return (int(fields[11]) + int(fields[12])) / _TICKS
 
 
-def _start(descriptor: int, plan: str) -> subprocess.Popen[bytes]:
+def _start(descriptor: int, plan: str, *, printing: int) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [sys.executable, "-s", "-P", "-m", "services.serving.worker.sandbox.child",
          str(descriptor), plan],
         pass_fds=[descriptor],
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
+        stdout=printing,
         stderr=subprocess.STDOUT,
         cwd="/",
         env=_environment(),

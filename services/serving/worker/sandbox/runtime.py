@@ -16,10 +16,10 @@ from typing import Any, Final
 
 from headrace.errors import Refused
 from services.serving.domain.formats import Format
+from services.serving.domain.limits import Limits
 from services.serving.worker.failure import Code, Failure
 from services.serving.worker.runtimes.runtime import TensorSpec
 from services.serving.worker.sandbox import wire
-from services.serving.domain.limits import Limits
 from services.serving.worker.sandbox.process import Broken, Child
 from services.serving.worker.tensors import Array
 
