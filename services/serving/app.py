@@ -19,6 +19,7 @@ from services.serving.control.meters import DeploymentMeters
 from services.serving.control.promoted import PromotedModels
 from services.serving.control.reconciler import Reconciler
 from services.serving.control.rollout import Rollout
+from services.serving.control.signatures import Signatures
 from services.serving.handlers import Handlers
 from services.serving.settings import Settings
 
@@ -99,6 +100,8 @@ def _wire(resources: Resources[Settings]) -> Parts:
     rollout = Rollout(
         bus=resources.bus,
         cache=cache,
+        signatures=Signatures(policy=settings.signatures, trusted_keys=settings.trusted_keys),
+        limits=settings.sandbox_limits,
         fleet=fleet,
         meters=meters,
         clock=resources.clock,

@@ -8,6 +8,8 @@ from typing import Literal, Self
 from pydantic import Field, SecretStr, model_validator
 
 from headrace.runtime.settings import LOOPBACK, ServiceSettings
+from services.serving.domain.limits import Limits
+from services.serving.domain.trust import SignaturePolicy
 
 _MEBIBYTE = 1024 * 1024
 
@@ -89,6 +91,37 @@ class Settings(ServiceSettings, env_prefix="HEADRACE_SERVING_"):
     export_seconds: float = Field(
         default=60.0, gt=0, le=3600, description="How long rows are gathered for one file"
     )
+    recall_seconds: float = Field(
+        default=5.0,
+        ge=0,
+        description="How long a worker waits for the control process before it answers with what "
+        "it last answered with",
+    )
+    signatures: SignaturePolicy = Field(
+        default=SignaturePolicy.PICKLED, description="Which models must be signed"
+    )
+    trusted_keys: Path | None = Field(
+        default=None, description="A public key in PEM, or a folder of *.pem: who may sign models"
+    )
+    sandbox_memory_mib: int = Field(
+        default=4096, ge=256, description="Address space of a pickled model's process"
+    )
+    sandbox_cores: int = Field(default=1, ge=1)
+    sandbox_load_seconds: float = Field(default=45.0, gt=0, le=55.0)
+    sandbox_run_seconds: float = Field(
+        default=10.0, gt=0, description="A pickled model that does not answer by then is killed"
+    )
+
+    @property
+    def sandbox_limits(self) -> Limits:
+        """What a pickled model may use."""
+        return Limits(
+            memory=self.sandbox_memory_mib * _MEBIBYTE,
+            cores=self.sandbox_cores,
+            load_seconds=self.sandbox_load_seconds,
+            run_seconds=self.sandbox_run_seconds,
+            answer_bytes=self.max_message_bytes,
+        )
 
     @model_validator(mode="after")
     def _grpc_on_loopback_unless_told(self) -> Self:

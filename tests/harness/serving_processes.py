@@ -135,6 +135,15 @@ class Serving:
             files.append(FileRef(path=name, uri=ref.uri, digest=said, size=ref.size))
         return files
 
+    async def upload_folder(self, folder: Path) -> list[FileRef]:
+        """A version that is a folder, as `mlflow` logs it."""
+        where = f"artifacts/{uuid4().hex}"
+        files = []
+        for name, content in _contents(folder):
+            ref = await self.blobs.put(f"{where}/{name}", content)
+            files.append(FileRef(path=name, uri=ref.uri, digest=ref.digest, size=ref.size))
+        return files
+
     async def request(self, model: str, version: int, files: list[FileRef]) -> str:
         """PromotionRequested, as the registry emits it; returns its correlation id."""
         turn = f"turn-{uuid4().hex}"
@@ -314,6 +323,14 @@ async def second_worker(serving: Serving) -> AsyncIterator[SecondWorker]:
         yield SecondWorker(process=process, grpc=f"127.0.0.1:{grpc_port}")
     finally:
         process.stop()
+
+
+def _contents(folder: Path) -> list[tuple[str, bytes]]:
+    return [
+        (path.relative_to(folder).as_posix(), path.read_bytes())
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    ]
 
 
 def _process(arguments: list[str], env: dict[str, str], port: int, log: Path) -> Process:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
@@ -12,12 +13,13 @@ import orjson
 
 from headrace.errors import Refused, Transient
 from services.serving.domain.formats import Format
+from services.serving.domain.limits import DEFAULT_LIMITS, Limits
 
 _SECONDS: Final = 60.0
 _INHERITED: Final = ("PATH", "HOME", "LANG", "TMPDIR")
 
 
-async def prove(model: Path, kind: Format) -> None:
+async def prove(model: Path, kind: Format, limits: Limits = DEFAULT_LIMITS) -> None:
     """Return if the model loads and passes a smoke run.
 
     Raises Refused with the reason, also when the helper dies of it or takes over a minute, and
@@ -29,6 +31,7 @@ async def prove(model: Path, kind: Format) -> None:
         "services.serving.worker.proving",
         kind.value,
         str(model),
+        orjson.dumps(asdict(limits)).decode(),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,

@@ -29,7 +29,10 @@ from services.serving.control.fleet import Fleet
 from services.serving.control.lineup import ModelLineup, Placed
 from services.serving.control.meters import DeploymentMeters
 from services.serving.control.proof import prove
+from services.serving.control.signatures import Signatures
 from services.serving.domain import Champion, Deployment, State
+from services.serving.domain.formats import serveable
+from services.serving.domain.limits import Limits
 from services.serving.link.messages import FirstAnswered, ModelAssignment, Status
 
 
@@ -41,6 +44,8 @@ class Rollout:
         *,
         bus: Bus,
         cache: ArtifactCache,
+        signatures: Signatures,
+        limits: Limits,
         fleet: Fleet,
         meters: DeploymentMeters,
         clock: Clock,
@@ -48,6 +53,8 @@ class Rollout:
     ) -> None:
         self._bus = bus
         self._cache = cache
+        self._signatures = signatures
+        self._limits = limits
         self._fleet = fleet
         self._meters = meters
         self._clock = clock
@@ -192,11 +199,16 @@ class Rollout:
 
     async def _prove_once(self, placed: Placed) -> None:
         if placed.key not in self._proven:
-            await prove(placed.path, placed.format)
+            await prove(placed.path, placed.format, self._limits)
             self._proven.add(placed.key)
 
     async def _place(self, deployment: Deployment) -> Placed:
-        return Placed(deployment=deployment, path=await self._cache.fetch(deployment.order.files))
+        """On this disk, as it was registered and signed; nothing is opened before."""
+        path = await self._cache.fetch(deployment.order.files)
+        signed_by = await self._signatures.check(serveable(deployment.order.files), path)
+        if signed_by is not None:
+            self._log.info("signature_verified", **_names(deployment), signed_by=signed_by)
+        return Placed(deployment=deployment, path=path)
 
     async def _place_if_possible(self, deployment: Deployment | None) -> Placed | None:
         if deployment is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -83,5 +83,10 @@ class Champion:
 
 def cache_key(files: Sequence[FileRef]) -> str:
     """Name of exactly these contents under these paths: 64 hex digits."""
-    lines = sorted(f"{file.path}\0{file.digest}\n" for file in files)
+    return key_of_contents({file.path: file.digest for file in files})
+
+
+def key_of_contents(digests: Mapping[str, str]) -> str:
+    """The same, of digests (`sha256:...`) by path."""
+    lines = sorted(f"{path}\0{digest}\n" for path, digest in digests.items())
     return hashlib.sha256("".join(lines).encode()).hexdigest()

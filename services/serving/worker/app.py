@@ -24,6 +24,7 @@ from services.serving.worker.fronts import Front, open_front
 from services.serving.worker.fronts.streams import Streams
 from services.serving.worker.fronts.tls import Tls
 from services.serving.worker.inference import Inference
+from services.serving.worker.last_assignment import LastAssignment
 from services.serving.worker.log_link import LogLink
 from services.serving.worker.log_rules import Rules
 from services.serving.worker.meters import Meters
@@ -164,6 +165,9 @@ class Worker:
             socket=settings.socket,
             worker=self._id,
             serving=self._serving,
+            limits=settings.sandbox_limits,
+            last=LastAssignment(directory=settings.cache_dir, log=resources.log),
+            recall_seconds=settings.recall_seconds,
             meters=meters,
             log=resources.log,
             rules=rules,

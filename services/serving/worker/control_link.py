@@ -1,6 +1,7 @@
 """The worker's connection to the control process: assignments in, status out.
 
-Without a control process the worker answers with what it has and keeps trying to reconnect.
+Without a control process the worker answers with what it has, at a start with what it last had,
+and keeps trying to reconnect.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Final, Literal
 
 from headrace.errors import Permanent
 from headrace.runtime.telemetry import Log
+from services.serving.domain.limits import Limits
 from services.serving.link.frames import Kind, frame, read_frame
 from services.serving.link.messages import (
     Assignment,
@@ -22,6 +24,7 @@ from services.serving.link.messages import (
     ModelStatus,
     Status,
 )
+from services.serving.worker.last_assignment import LastAssignment
 from services.serving.worker.loading import Outcome, make_so
 from services.serving.worker.log_rules import Rules
 from services.serving.worker.meters import Meters
@@ -61,14 +64,21 @@ class ControlLink:
         socket: Path,
         worker: str,
         serving: Serving,
+        limits: Limits,
+        last: LastAssignment,
+        recall_seconds: float,
         meters: Meters,
         log: Log,
         rules: Rules | None = None,
     ) -> None:
+        """`last` is asked when nobody has told an assignment after `recall_seconds`."""
         self._rules = rules or Rules()
         self._socket = socket
         self._worker = worker
         self._serving = serving
+        self._limits = limits
+        self._last = last
+        self._recall_seconds = recall_seconds
         self._meters = meters
         self._log = log
         self._loop = asyncio.get_running_loop()
@@ -89,6 +99,16 @@ class ControlLink:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._apply())
             tasks.create_task(self._stay_connected())
+            tasks.create_task(self._recall())
+
+    async def _recall(self) -> None:
+        """Answer as before when the control process does not come."""
+        await asyncio.sleep(self._recall_seconds)
+        if self._newest is None:
+            recalled = await asyncio.to_thread(self._last.recall)
+            if recalled is not None and self._newest is None:
+                self._log.warning("answering_with_last_assignment", models=len(recalled.models))
+                self._take(recalled)
 
     async def _stay_connected(self) -> None:
         while True:
@@ -111,11 +131,14 @@ class ControlLink:
             while True:
                 kind, payload = await read_frame(reader)
                 if kind is Kind.ASSIGNMENT:
-                    self._newest = Assignment.model_validate_json(payload)
-                    self._rules.replace(self._newest.log_rules)
-                    self._assigned.set()
+                    self._take(Assignment.model_validate_json(payload))
         finally:
             telling.cancel()
+
+    def _take(self, assignment: Assignment) -> None:
+        self._newest = assignment
+        self._rules.replace(assignment.log_rules)
+        self._assigned.set()
 
     async def _tell(self, writer: asyncio.StreamWriter) -> None:
         while True:
@@ -133,10 +156,16 @@ class ControlLink:
             if assignment is None:
                 continue
             outcome = await asyncio.to_thread(
-                make_so, assignment, loaded=self._outcome.loaded, table=self._serving.table
+                make_so,
+                assignment,
+                loaded=self._outcome.loaded,
+                table=self._serving.table,
+                limits=self._limits,
             )
             self._flip(assignment, outcome)
             self._changed.set()
+            if assignment.revision and not outcome.failures:
+                await asyncio.to_thread(self._last.keep, assignment)
 
     def _flip(self, assignment: Assignment, outcome: Outcome) -> None:
         self._outcome = outcome

@@ -123,6 +123,8 @@ class Inference:
 def _run(model: Model, rows: Rows) -> list[Array]:
     try:
         return model.run(rows.feed)
+    except Failure:
+        raise
     except Exception as error:
         raise Failure(
             Code.INTERNAL, f"{model.platform} failed for model '{model.name}': {error}"

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from headrace.errors import HeadraceError
+from services.serving.domain.limits import DEFAULT_LIMITS, Limits
 from services.serving.link.messages import Assignment, ModelAssignment, VersionFiles
 from services.serving.worker.model import Model, load
 from services.serving.worker.table import Entry, Reign, Table
@@ -24,7 +25,9 @@ class Outcome:
     failures: Mapping[tuple[str, int], str] = field(default_factory=dict)
 
 
-def make_so(assignment: Assignment, *, loaded: Loaded, table: Table) -> Outcome:
+def make_so(
+    assignment: Assignment, *, loaded: Loaded, table: Table, limits: Limits = DEFAULT_LIMITS
+) -> Outcome:
     """The table that an assignment asks for. Blocks while files are read and models warmed.
 
     A champion that cannot be loaded leaves the one before it in place.
@@ -35,7 +38,7 @@ def make_so(assignment: Assignment, *, loaded: Loaded, table: Table) -> Outcome:
         for files in assigned.versions:
             key = (assigned.name, files.version, files.digest)
             try:
-                models[key] = loaded.get(key) or _load(assigned.name, files)
+                models[key] = loaded.get(key) or _load(assigned.name, files, limits)
             except (HeadraceError, OSError) as error:
                 failures[assigned.name, files.version] = str(error)
     entries = {
@@ -49,8 +52,10 @@ def make_so(assignment: Assignment, *, loaded: Loaded, table: Table) -> Outcome:
     return Outcome(table=Table(entries=entries), loaded=models, failures=failures)
 
 
-def _load(name: str, files: VersionFiles) -> Model:
-    return load(Path(files.path), name=name, version=files.version, kind=files.format)
+def _load(name: str, files: VersionFiles, limits: Limits) -> Model:
+    return load(
+        Path(files.path), name=name, version=files.version, kind=files.format, limits=limits
+    )
 
 
 def _entry(assigned: ModelAssignment, models: Loaded, before: Entry | None) -> Entry:

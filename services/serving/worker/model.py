@@ -11,9 +11,10 @@ import numpy as np
 from headrace.errors import Refused
 from headrace.limits import RESERVED_COLUMNS
 from services.serving.domain.formats import Format, Tier
+from services.serving.domain.limits import DEFAULT_LIMITS, Limits
 from services.serving.worker.runtimes import open_runtime
-from services.serving.worker.runtimes.pickled import load_pickled
 from services.serving.worker.runtimes.runtime import Runtime, TensorSpec, blank
+from services.serving.worker.sandbox.runtime import open_sandboxed
 from services.serving.worker.tensors import Array
 
 __all__ = ["Model", "TensorSpec", "load"]
@@ -41,15 +42,26 @@ class Model:
         """All outputs, in their declared order. Raises what the runtime raises."""
 
 
-def load(path: Path, *, name: str, version: int, kind: Format = Format.ONNX) -> Model:
+def load(
+    path: Path,
+    *,
+    name: str,
+    version: int,
+    kind: Format = Format.ONNX,
+    limits: Limits = DEFAULT_LIMITS,
+) -> Model:
     """Load a model file of this format and warm it with a smoke run.
+
+    One whose loading runs code is loaded in a process of its own, within the limits.
 
     Raises Refused when the file is not such a model, has tensors that the protocol cannot carry
     or inputs named like columns of labelled data, or fails on rows of zeros and empty strings.
     """
+    runtime: Runtime
     if kind.tier is Tier.PICKLED:
-        return load_pickled(path, name=name, version=version, kind=kind)
-    runtime = open_runtime(path, kind)
+        runtime = open_sandboxed(path, kind, name=name, version=version, limits=limits)
+    else:
+        runtime = open_runtime(path, kind)
     if not runtime.inputs or any(not spec.shape for spec in runtime.inputs):
         raise Refused(f"{path.name}: every input needs a first dimension for the rows")
     reserved = sorted(RESERVED_COLUMNS.intersection(spec.name for spec in runtime.inputs))

@@ -1,4 +1,4 @@
-"""`python -m services.serving.worker.proving <format> <file>`: load where a crash is harmless.
+"""`python -m services.serving.worker.proving <format> <file> <limits>`: a crash is harmless here.
 
 Prints one JSON object: `{"proved": true}` with what the model takes and gives, or
 `{"refused": reason}`. What would take too much memory is refused like any other failure.
@@ -17,6 +17,7 @@ import orjson
 
 from headrace.errors import Refused
 from services.serving.domain.formats import Format
+from services.serving.domain.limits import Limits
 from services.serving.worker.model import load
 
 _BASE_BYTES: Final = 6 * 1024**3
@@ -24,12 +25,12 @@ _BASE_BYTES: Final = 6 * 1024**3
 _TIMES: Final = 16
 
 
-def main(kind: Format, path: Path) -> None:
+def main(kind: Format, path: Path, limits: Limits) -> None:
     _limit_memory(path)
     answer_to = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # engines print
     try:
-        model = load(path, name="candidate", version=1, kind=kind)
+        model = load(path, name="candidate", version=1, kind=kind, limits=limits)
     except Refused as error:
         answer: dict[str, object] = {"refused": str(error)}
     except MemoryError:
@@ -52,4 +53,4 @@ def _limit_memory(path: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Format(sys.argv[1]), Path(sys.argv[2]))
+    main(Format(sys.argv[1]), Path(sys.argv[2]), Limits(**orjson.loads(sys.argv[3])))

@@ -1,9 +1,10 @@
-"""`headrace models`: what is registered, and converting a model before it is."""
+"""`headrace models`: what is registered; converting and signing a model before it is."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 from cyclopts import App, Parameter
 
@@ -13,7 +14,10 @@ from headrace.errors import HeadraceError
 if TYPE_CHECKING:
     from headrace.conversion import ParityReport
 
-app = App(name="models", help="Registered models, and converting models to ONNX.")
+app = App(name="models", help="Registered models; converting models to ONNX, and signing.")
+
+Json = Annotated[bool, Parameter(name="--json", negative=(), help="Print JSON")]
+_PASSWORD: Final = "HEADRACE_SIGNING_PASSWORD"  # noqa: S105 - the name of a variable
 
 
 @app.default
@@ -53,6 +57,46 @@ def convert(
     text = report.model_dump_json() if as_json else _told(report)
     print(text)  # noqa: T201 - this is the output
     raise SystemExit(0 if report.holds else REFUSED)
+
+
+@app.command
+def sign(
+    folder: Path,
+    *,
+    key: Annotated[Path, Parameter(help="Private key, EC P-256, PEM")],
+    as_json: Json = False,
+) -> None:
+    """Write model.sig: an OpenSSF Model Signing bundle over every file of a model folder.
+
+    Log the folder with it and register that. HEADRACE_SIGNING_PASSWORD opens an encrypted key.
+    """
+    from headrace import signing  # noqa: PLC0415 - needs the signing extra
+
+    password = os.environ.get(_PASSWORD)
+    try:
+        loaded = signing.SigningKey.load(key, password=password.encode() if password else None)
+        signature = signing.sign_folder(folder, loaded)
+    except HeadraceError as error:
+        fail(str(error), code=REFUSED)
+    session = Session.of(None, as_json=as_json)
+    session.say({"signature": str(signature), "key": loaded.hint}, f"signed: {signature}")
+
+
+@app.command
+def verify(
+    folder: Path,
+    *,
+    keys: Annotated[Path, Parameter(help="A public key in PEM, or a folder of *.pem")],
+    as_json: Json = False,
+) -> None:
+    """Check that a trusted key signed exactly the files of a model folder; exit code 1 if not."""
+    from headrace import signing  # noqa: PLC0415 - needs the signing extra
+
+    try:
+        name = signing.verify_folder(folder, signing.TrustedKeys.load(keys))
+    except HeadraceError as error:
+        fail(str(error), code=REFUSED)
+    Session.of(None, as_json=as_json).say({"signed_by": name}, f"{folder}: signed by {name}")
 
 
 def _told(report: ParityReport) -> str:

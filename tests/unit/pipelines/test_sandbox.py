@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from headrace.pipelines.sandbox import landlock_version
+from headrace.confinement.landlock import landlock_version
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 PROBE = """

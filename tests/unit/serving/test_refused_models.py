@@ -22,6 +22,7 @@ from headrace.errors import Refused
 from services.serving.control.proof import prove
 from services.serving.domain.formats import Format
 from services.serving.worker.model import load
+from services.serving.worker.runtimes import open_runtime
 from services.serving.worker.runtimes.runtime import engine
 from tests.harness import native_models
 
@@ -132,7 +133,7 @@ def test_list_of_trusted_types_in_the_artifact_changes_nothing(tmp_path: Path) -
 @pytest.mark.parametrize("kind", [Format.MLFLOW, Format.PICKLE, Format.JOBLIB, Format.TORCH])
 def test_pickled_model_is_never_opened_in_a_shared_process(tmp_path: Path, kind: Format) -> None:
     with pytest.raises(Refused, match=r"runs code when it is loaded"):
-        load(tmp_path / "not-even-there", name="m", version=1, kind=kind)
+        open_runtime(tmp_path / "not-even-there", kind)
 
 
 def test_engine_that_is_missing_is_named_with_what_to_install() -> None:

@@ -74,6 +74,11 @@ def open_runtime(path: Path) -> SkopsRuntime:
         raise
     except Exception as error:
         raise Refused(f"{path.name} is not a model that skops loads: {error!r}") from error
+    return estimator_runtime(path, estimator)
+
+
+def estimator_runtime(path: Path, estimator: Any) -> SkopsRuntime:
+    """A loaded estimator; the signature lies in the folder of `path`. Raises Refused."""
     _stay_in_this_thread(estimator)
     about = read_mlmodel(path.parent)
     layout = _layout(path, estimator, about.signature)

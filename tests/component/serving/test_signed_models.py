@@ -1,0 +1,202 @@
+"""What has to be unpickled is served only when a trusted key signed it, and kept in."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import pytest_asyncio
+import tritonclient.grpc.aio as triton
+from tritonclient.utils import InferenceServerException
+
+from deploy.local import Backends
+from deploy.local.testing import TestDatabase, create_database, drop_database
+from headrace.confinement.landlock import landlock_version
+from headrace.events import DeploymentFailed, ModelDeployed
+from headrace.signing import SIGNATURE_FILE, sign_folder
+from tests.harness import onnx_models, pickled_models
+from tests.harness.bus import until
+from tests.harness.serving_processes import Serving, serving_processes
+from tests.harness.signing_keys import Keys, make_keys
+
+pytestmark = pytest.mark.skipif(landlock_version() == 0, reason="this kernel has no Landlock")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Own:
+    """Processes that trust one key."""
+
+    serving: Serving
+    keys: Keys
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def own(backends: Backends, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Own]:
+    directory = tmp_path_factory.mktemp("signed")
+    keys = make_keys(directory, "release")
+    database: TestDatabase = await create_database(backends)
+    settings = {"TRUSTED_KEYS": str(keys.folder), "SANDBOX_RUN_SECONDS": "3"}
+    async with serving_processes(backends, database, directory, **settings) as running:
+        yield Own(serving=running, keys=keys)
+    await drop_database(database)
+
+
+def folder_with(path: Path, content: bytes) -> Path:
+    path.mkdir(exist_ok=True)
+    (path / "model.pkl").write_bytes(content)
+    (path / "requirements.txt").write_text("numpy\n")
+    return path
+
+
+async def refusal(own: Own, model: str, version: int, folder: Path) -> str:
+    await own.serving.promote(model, version, await own.serving.upload_folder(folder))
+    failed = await own.serving.heard(
+        DeploymentFailed, lambda data: (data.model, data.version) == (model, version)
+    )
+    return failed.data.reason
+
+
+async def deploy(own: Own, model: str, version: int, folder: Path) -> None:
+    await own.serving.promote(model, version, await own.serving.upload_folder(folder))
+    await own.serving.heard(
+        ModelDeployed, lambda data: (data.model, data.version) == (model, version)
+    )
+
+
+async def asked(own: Own, model: str, first: float = 0.0) -> list[float]:
+    tensor = triton.InferInput("input-0", [1, 2], "FP64")
+    tensor.set_data_from_numpy(np.array([[first, 2.0]]))
+    async with triton.InferenceServerClient(own.serving.grpc) as client:
+        result = await client.infer(model, [tensor], client_timeout=30)
+    return [float(value) for value in result.as_numpy("predict")]
+
+
+def sandboxes(own: Own) -> list[psutil.Process]:
+    worker = psutil.Process(own.serving.worker.pid)
+    return [each for each in worker.children() if "sandbox.child" in " ".join(each.cmdline())]
+
+
+async def test_an_unsigned_pickle_is_never_unpickled(own: Own, model: str, tmp_path: Path) -> None:
+    """The same pickle, signed, is: it says so itself when it is."""
+    tells = pickled_models.running("raise RuntimeError('unpickled')")
+    folder = folder_with(tmp_path / "model", tells)
+    unsigned = await refusal(own, model, 1, folder)
+    assert "model.pkl (pickle) must be signed by a trusted key" in unsigned
+    assert "unpickled" not in unsigned
+    sign_folder(folder, own.keys.private)
+    assert "RuntimeError: unpickled" in await refusal(own, model, 2, folder)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        ("stranger", "unknown key"),
+        ("changed", "files differ from what was signed: model.pkl"),
+        ("extra", "files are not signed: more.py"),
+        ("missing", "signed files are missing: requirements.txt"),
+        ("garbage", "no Sigstore bundle"),
+    ],
+)
+async def test_a_signature_that_does_not_hold_is_refused_and_the_champion_stays(
+    own: Own, model: str, tmp_path: Path, wrong: str, reason: str
+) -> None:
+    await own.serving.deploy(model, 1, onnx_models.constant(1.0))
+    folder = folder_with(tmp_path / "model", pickled_models.predicting("pass"))
+    key = make_keys(tmp_path, "other").private if wrong == "stranger" else own.keys.private
+    sign_folder(folder, key)
+    if wrong == "changed":
+        (folder / "model.pkl").write_bytes(pickled_models.predicting("evil()"))
+    elif wrong == "extra":
+        (folder / "more.py").write_text("")
+    elif wrong == "missing":
+        (folder / "requirements.txt").unlink()
+    elif wrong == "garbage":
+        (folder / SIGNATURE_FILE).write_text("{}")
+    assert reason in await refusal(own, model, 2, folder)
+    assert await own.serving.score(model) == 1.0
+
+
+async def test_a_signed_pickle_answers_and_its_death_touches_nobody_else(
+    own: Own, model: str, tmp_path: Path
+) -> None:
+    other = f"{model}-other"
+    await own.serving.deploy(other, 1, onnx_models.constant(7.0))
+    hanging = pickled_models.predicting("while rows[0, 0] == 9: pass")
+    folder = folder_with(tmp_path / "model", hanging)
+    sign_folder(folder, own.keys.private)
+    await deploy(own, model, 1, folder)
+    assert await asked(own, model) == [2.0]
+
+    with pytest.raises(InferenceServerException, match="did not answer within 3 s") as caught:
+        await asked(own, model, 9.0)
+    assert "UNAVAILABLE" in str(caught.value.status())
+    assert await own.serving.score(other) == 7.0
+    await until(lambda: _answers(own, model), seconds=30, what="an answer of the next process")
+
+    for sandbox in sandboxes(own):
+        os.kill(sandbox.pid, signal.SIGKILL)
+    assert await own.serving.score(other) == 7.0
+    await until(lambda: _answers(own, model), seconds=30, what="an answer of the next process")
+
+
+@pytest.mark.slow
+async def test_a_model_that_mlflow_wrote_answers_as_it_did_in_training(
+    own: Own, model: str, tmp_path: Path
+) -> None:
+    import mlflow  # noqa: PLC0415 - slow to import
+    import pandas as pd  # noqa: PLC0415
+    from sklearn.linear_model import LogisticRegression  # noqa: PLC0415
+
+    random = np.random.default_rng(1)
+    rows = pd.DataFrame(random.normal(size=(50, 2)), columns=["delay", "distance"])
+    trained = LogisticRegression().fit(rows, rows["delay"] > rows["distance"])
+    folder = tmp_path / "model"
+    mlflow.sklearn.save_model(
+        trained,
+        folder,
+        signature=mlflow.models.infer_signature(rows, trained.predict(rows)),
+        serialization_format="cloudpickle",
+        pip_requirements=["scikit-learn"],
+    )
+    sign_folder(folder, own.keys.private)
+    await deploy(own, model, 1, folder)
+
+    tensors = []
+    for name in rows.columns:
+        tensor = triton.InferInput(name, [len(rows), 1], "FP64")
+        tensor.set_data_from_numpy(rows[[name]].to_numpy())
+        tensors.append(tensor)
+    async with triton.InferenceServerClient(own.serving.grpc) as client:
+        result = await client.infer(model, tensors)
+    assert np.array_equal(result.as_numpy("predict_proba"), trained.predict_proba(rows))
+
+
+async def test_a_killed_worker_comes_back_with_its_signed_model(
+    own: Own, model: str, tmp_path: Path
+) -> None:
+    folder = folder_with(tmp_path / "model", pickled_models.predicting("pass"))
+    sign_folder(folder, own.keys.private)
+    await deploy(own, model, 1, folder)
+    orphans = sandboxes(own)
+    assert orphans
+    own.serving.worker.kill()
+    _, alive = psutil.wait_procs(orphans, timeout=10)
+    assert alive == []
+    own.serving.worker.start()
+    await own.serving.worker.wait_ready()
+    assert await asked(own, model) == [2.0]
+
+
+async def _answers(own: Own, model: str) -> bool:
+    try:
+        return await asked(own, model) == [2.0]
+    except InferenceServerException as failure:
+        if "UNAVAILABLE" in str(failure.status()):
+            return False
+        raise
