@@ -71,22 +71,27 @@ class PredictionLog:
 
     def add(self, entry: Answered) -> None:
         """Keep an answered request, or count it as dropped; returns at once."""
-        size = entry.size
+        self.add_all([entry])
+
+    def add_all(self, entries: Sequence[Answered]) -> None:
+        """The same for requests that were answered together."""
         with self._lock:
-            if (
-                self._held_rows + entry.rows > self._max_rows
-                or self._held_bytes + size > self._max_bytes
-            ):
-                self.dropped_rows += entry.rows
-                return
-            self._entries.append(entry)
-            self._held_rows += entry.rows
-            self._held_bytes += size
             before = self._waiting_rows
-            self._waiting_rows += entry.rows
+            for entry in entries:
+                self._keep(entry)
             full = before < self._ship_rows <= self._waiting_rows
         if full:
             self._full()
+
+    def _keep(self, entry: Answered) -> None:
+        size, rows = entry.size, entry.rows
+        if self._held_rows + rows > self._max_rows or self._held_bytes + size > self._max_bytes:
+            self.dropped_rows += rows
+            return
+        self._entries.append(entry)
+        self._held_rows += rows
+        self._held_bytes += size
+        self._waiting_rows += rows
 
     def take(self) -> list[Answered]:
         """Everything that waits; it stays counted until `release`."""
