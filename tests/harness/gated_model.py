@@ -3,38 +3,27 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
 
-from services.serving.worker.model import Model
+from services.serving.worker.model import Model, TensorSpec
 from services.serving.worker.tensors import Array
-
-
-@dataclass(frozen=True)
-class _Declared:
-    name: str
-    type: str
-    shape: list[Any]
 
 
 class GatedSession:
     """`x` FP32 [-1,1] -> `y` the same rows; fails on a run in which any x is negative."""
 
-    def __init__(self, *, rows: object = "rows") -> None:
+    platform = "gated"
+
+    def __init__(self, *, rows: int = -1) -> None:
         self.go = threading.Event()
         self.begun = threading.Semaphore(0)
         self.runs: list[list[float]] = []
-        self._rows = rows
+        self.inputs = (TensorSpec(name="x", datatype="FP32", shape=(rows, 1)),)
+        self.outputs = (TensorSpec(name="y", datatype="FP32", shape=(rows, 1)),)
 
-    def get_inputs(self) -> list[_Declared]:
-        return [_Declared("x", "tensor(float)", [self._rows, 1])]
-
-    def get_outputs(self) -> list[_Declared]:
-        return [_Declared("y", "tensor(float)", [self._rows, 1])]
-
-    def run(self, _: list[str], feed: dict[str, Array]) -> list[Array]:
+    def run(self, feed: Mapping[str, Array]) -> list[Array]:
         self.runs.append(feed["x"].ravel().tolist())
         self.begun.release()
         assert self.go.wait(20)
@@ -45,4 +34,4 @@ class GatedSession:
 
 def gated(session: GatedSession, *, name: str = "gated") -> Model:
     """A model version 1 over the session."""
-    return Model(name=name, version=1, session=session, logged_outputs=[0])
+    return Model(name=name, version=1, runtime=session, logged_outputs=[0])
