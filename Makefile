@@ -84,6 +84,10 @@ bench-drift: $(READY) ## Count the shipped drift detectors' alarms on drift-free
 bench-bus: $(READY) ## Measure the bus beside FastStream's defaults, durable writes on
 	@$(PY) -m tests.bench.bus
 
+.PHONY: bench-serving
+bench-serving: $(READY) ## Measure serving beside MLServer and KServe's server (needs h2load)
+	@$(PY) -m tests.bench.serving
+
 .PHONY: bench-tracking
 bench-tracking: $(READY) ## Measure tracking beside MLflow's own server, durable writes on
 	@$(PY) -m tests.bench.tracking

@@ -14,6 +14,7 @@ HERE: Final = Path(__file__).resolve().parent
 RPC: Final = HERE.parent / "shared" / "headrace" / "rpc"
 SOURCES: Final = (
     (HERE / "headrace", "serving/v1/prediction_log.proto"),
+    (HERE / "headrace", "serving/v1/request_head.proto"),
     (HERE / "headrace", "imports/v1/wandb_run.proto"),
     *(
         (HERE, source)

@@ -49,6 +49,15 @@ class Settings(ServiceSettings, env_prefix="HEADRACE_SERVING_"):
         default=16 * _MEBIBYTE, ge=1024, description="JSON of one REST request; binary data beside"
     )
     max_batch_rows: int = Field(default=65_536, ge=1)
+    max_queue: int = Field(
+        default=4096,
+        ge=1,
+        description="Requests that wait for one model version; more end with RESOURCE_EXHAUSTED",
+    )
+    triton_lenient: bool = Field(
+        default=False,
+        description="Ignore raw_input_contents entries beyond the inputs, as Triton does",
+    )
     log_max_rows: int = Field(default=500_000, ge=1, description="Answered rows not yet published")
     log_max_bytes: int = Field(default=256 * _MEBIBYTE, ge=_MEBIBYTE)
     log_hash_key: SecretStr = Field(

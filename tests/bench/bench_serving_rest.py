@@ -19,7 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.bench.bench_serving import COLUMNS, cpu_seconds, logistic_regression
+from tests.bench.serving.models import COLUMNS, fitted
+from tests.bench.serving.saturated import cpu_seconds
 from tests.harness.data_plane import data_plane
 
 _HEADER = "inference-header-content-length"
@@ -29,7 +30,7 @@ def serve(connection: Connection) -> None:
     """The child: answers until the parent says a word."""
     with tempfile.TemporaryDirectory() as directory:
         plane = data_plane(Path(directory))
-        plane.answer_with({"lr": plane.load("lr", 1, logistic_regression(1))})
+        plane.answer_with({"lr": plane.load("lr", 1, fitted("lr", seed=1).onnx)})
         with plane.listening_rest() as address:
             connection.send(address)
             connection.recv()

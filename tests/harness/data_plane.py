@@ -7,23 +7,27 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 import uvloop
 
 from headrace.runtime.service.server import HttpServer
 from headrace.runtime.telemetry import Metrics, configure_logs
 from services.serving.domain.formats import Format
+from services.serving.worker.batching.lane import LaneLimits
 from services.serving.worker.dispatch import Dispatcher
 from services.serving.worker.fronts import Front, Kind, open_front
 from services.serving.worker.fronts.streams import Streams
 from services.serving.worker.fronts.tls import Tls
 from services.serving.worker.inference import Inference
-from services.serving.worker.meters import Meters
+from services.serving.worker.meters import StatisticsCollector
 from services.serving.worker.model import Model, load
 from services.serving.worker.prediction_log import PredictionLog
 from services.serving.worker.rest import Limits, RestApplication
 from services.serving.worker.statistics import Statistics
 from services.serving.worker.table import Entry, Reign, Serving, Table
+
+_LIMITS: Final = LaneLimits()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +78,7 @@ class DataPlane:
         front = open_front(
             kind,
             methods=self.dispatcher.methods(),
+            accepting=self.dispatcher.accepting(),
             address="127.0.0.1:0",
             threads=2,
             max_message_bytes=max_message_bytes,
@@ -114,7 +119,14 @@ class DataPlane:
             thread.join()
 
 
-def data_plane(directory: Path, *, max_log_rows: int = 100_000, max_rows: int = 4096) -> DataPlane:
+def data_plane(
+    directory: Path,
+    *,
+    max_log_rows: int = 100_000,
+    max_rows: int = 4096,
+    limits: LaneLimits = _LIMITS,
+    lenient: bool = False,
+) -> DataPlane:
     """An empty data plane whose models lie in `directory`."""
     serving = Serving()
     metrics = Metrics()
@@ -124,11 +136,13 @@ def data_plane(directory: Path, *, max_log_rows: int = 100_000, max_rows: int = 
     inference = Inference(
         serving=serving,
         log=log,
-        meters=Meters(metrics),
         statistics=statistics,
         first_answer=lambda: first_answers.append(None),
         max_rows=max_rows,
+        limits=limits,
+        lenient=lenient,
     )
+    metrics.registry.register(StatisticsCollector(statistics, inference.lanes))
     return DataPlane(
         serving=serving,
         log=log,

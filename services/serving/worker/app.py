@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from headrace.runtime.ids import new_id
 from headrace.runtime.service import Resources, Service
 from services.serving.settings import Settings
 from services.serving.worker.batches import MAX_ROWS
+from services.serving.worker.batching.lane import LaneLimits
 from services.serving.worker.calls import Call
 from services.serving.worker.control_link import ControlLink
 from services.serving.worker.dispatch import Dispatcher
@@ -27,7 +29,7 @@ from services.serving.worker.inference import Inference
 from services.serving.worker.last_assignment import LastAssignment
 from services.serving.worker.log_link import LogLink
 from services.serving.worker.log_rules import Rules
-from services.serving.worker.meters import Meters
+from services.serving.worker.meters import Meters, StatisticsCollector
 from services.serving.worker.methods.logs import LogSwitches
 from services.serving.worker.methods.repository import ControlledByEvents, ModelControl
 from services.serving.worker.prediction_log import PredictionLog
@@ -37,6 +39,8 @@ from services.serving.worker.table import Serving
 
 _GRACE_SECONDS: Final = 5.0
 _FLUSH_SECONDS: Final = 3.0
+_SWITCH_SECONDS: Final = 0.0005
+"""How long a thread that packs the prediction log may keep one that answers from running."""
 
 
 def build(settings: Settings) -> Service[Settings]:
@@ -76,6 +80,7 @@ class Worker:
 
     async def run(self, resources: Resources[Settings]) -> None:
         """Answer until cancelled; then finish calls in hand and ship what was logged."""
+        sys.setswitchinterval(_SWITCH_SECONDS)
         parts = self._wire(resources)
         links = [
             asyncio.create_task(parts.control.run(), name="control-link"),
@@ -191,11 +196,13 @@ class Worker:
         inference = Inference(
             serving=self._serving,
             log=predictions,
-            meters=meters,
             statistics=statistics,
             first_answer=control.status_changed,
             max_rows=settings.max_batch_rows,
+            limits=LaneLimits(queue=settings.max_queue),
+            lenient=settings.triton_lenient,
         )
+        resources.metrics.registry.register(StatisticsCollector(statistics, inference.lanes))
         switches = LogSwitches()
         logging.getLogger("headrace").addFilter(switches)
         dispatcher = Dispatcher(
@@ -211,6 +218,7 @@ class Worker:
         front = open_front(
             settings.front,
             methods=methods,
+            accepting=dispatcher.accepting(),
             address=f"{settings.grpc_host}:{settings.grpc_port}",
             threads=settings.front_threads,
             max_message_bytes=settings.max_message_bytes,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
+
+from services.serving.worker.failure import Failure
 
 Metadata = Sequence[tuple[str, str | bytes]]
 
@@ -48,3 +50,38 @@ class Stream:
 StreamCall = Callable[[Stream], Iterator[bytes]]
 StreamCalls = Mapping[str, StreamCall]
 """Calls with streams by their paths; they may raise Failure, which ends them."""
+
+
+class Caller(Protocol):
+    """Where answers go: one of the two is called once for each call, from any thread."""
+
+    def respond(self, call: int, reply: Reply) -> None:
+        """The call's answer."""
+        ...
+
+    def fail(self, call: int, failure: Failure) -> None:
+        """The call ends with a status instead."""
+        ...
+
+
+class Arrival:
+    """A call whose answer goes to its caller when it is there; `call` is the caller's number of it.
+
+    `arrived_ns` is of `time.monotonic_ns()`. Whoever stops waiting sets `cancelled`, and the call
+    is not run if it has not begun.
+    """
+
+    __slots__ = ("arrived_ns", "call", "caller", "cancelled", "details", "payload")
+
+    def __init__(
+        self, payload: bytes, details: Details, *, arrived_ns: int, caller: Caller, call: int
+    ) -> None:
+        self.payload = payload
+        self.details = details
+        self.arrived_ns = arrived_ns
+        self.caller = caller
+        self.call = call
+        self.cancelled = False
+
+
+Accept = Callable[[Sequence[Arrival]], None]

@@ -13,7 +13,7 @@ from grpc_health.v1 import health_pb2
 from headrace import __version__
 from headrace.rpc.inference import model_config_pb2, model_repository_pb2
 from headrace.rpc.inference import open_inference_pb2 as oip
-from services.serving.worker.calls import Call, Details, Reply, StreamCalls
+from services.serving.worker.calls import Accept, Call, Details, Reply, StreamCalls
 from services.serving.worker.inference import Inference
 from services.serving.worker.messages import parse
 from services.serving.worker.methods import reflection, shared_memory
@@ -134,6 +134,10 @@ class Dispatcher:
             f"/{HEALTH}/Watch": self._health.watch,
             **{f"/{service}/ServerReflectionInfo": self._reflection.run for service in _REFLECTION},
         }
+
+    def accepting(self) -> dict[str, Accept]:
+        """Those of the methods that can also take calls together and answer them later."""
+        return {f"/{INFERENCE}/ModelInfer": self._inference.accept}
 
     def server_live(self, payload: bytes, details: Details) -> Reply:  # noqa: ARG002
         return Reply(payload=oip.ServerLiveResponse(live=True).SerializeToString())

@@ -8,7 +8,9 @@ from enum import IntEnum
 class Code(IntEnum):
     """gRPC status codes that we use, by their numbers on the wire."""
 
+    CANCELLED = 1
     INVALID_ARGUMENT = 3
+    DEADLINE_EXCEEDED = 4
     NOT_FOUND = 5
     RESOURCE_EXHAUSTED = 8
     UNIMPLEMENTED = 12

@@ -1,31 +1,31 @@
 """ModelInfer: bytes of a request in, bytes of the answer out.
 
-Every transport calls this, from any thread. Nothing here logs, waits or copies rows twice.
+Every transport calls this, from any thread. Requests are checked where they arrive and then run
+in batches, see `batching`. Nothing here logs, or copies rows twice.
 """
 
 from __future__ import annotations
 
+import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Sequence
+from typing import Final
 
-from headrace.ids import new_id
-from headrace.rpc.inference import open_inference_pb2 as oip
-from services.serving.worker.calls import Details, Reply
+from services.serving.worker.batching.answering import Answering
+from services.serving.worker.batching.job import Job
+from services.serving.worker.batching.lane import Lane, LaneLimits
+from services.serving.worker.calls import Arrival, Details, Reply
 from services.serving.worker.failure import Code, Failure
-from services.serving.worker.messages import parse
-from services.serving.worker.meters import Meters, ModelMeters
+from services.serving.worker.heads import read_body, read_head
 from services.serving.worker.model import Model
-from services.serving.worker.prediction_log import Answered, PredictionLog
-from services.serving.worker.requests import (
-    Rows,
-    check_id,
-    event_time,
-    read_inputs,
-    requested_outputs,
-)
-from services.serving.worker.statistics import Execution, Statistics
-from services.serving.worker.table import FirstAnswer, Reign, Serving
-from services.serving.worker.tensors import Array, encode
+from services.serving.worker.prediction_log import PredictionLog
+from services.serving.worker.replies import check_typed
+from services.serving.worker.requests import check_id
+from services.serving.worker.statistics import Statistics
+from services.serving.worker.table import Serving
+
+_LIMITS: Final = LaneLimits()
 
 
 class Inference:
@@ -36,133 +36,143 @@ class Inference:
         *,
         serving: Serving,
         log: PredictionLog,
-        meters: Meters,
         statistics: Statistics,
         first_answer: Callable[[], None],
         max_rows: int,
+        limits: LaneLimits = _LIMITS,
+        lenient: bool = False,
     ) -> None:
-        """`first_answer` is called, from any thread, when a new champion has answered once."""
-        self._serving = serving
-        self._log = log
-        self._meters = meters
-        self._statistics = statistics
-        self._first_answer = first_answer
-        self._max_rows = max_rows
-        self._series: dict[tuple[str, int], ModelMeters] = {}
+        """`first_answer` is called, from any thread, when a new champion has answered once.
 
-    def infer(self, payload: bytes, details: Details) -> Reply:  # noqa: ARG002
-        """Predict. What a champion answers is put into the prediction log before it is sent.
-
-        Raises Failure with the protocol's status and message.
+        `lenient` takes what Triton takes and we else refuse: raw entries beyond the inputs.
         """
-        began = time.perf_counter_ns()
-        known: Model | None = None
+        self._serving = serving
+        self._answering = Answering(log=log, statistics=statistics, first_answer=first_answer)
+        self._max_rows = max_rows
+        self._limits = limits
+        self._lenient = lenient
+        self._lanes: dict[Model, Lane] = {}
+        self._opening = threading.Lock()
+
+    def infer(self, payload: bytes, details: Details) -> Reply:
+        """Predict, and return when it is done or the deadline has passed.
+
+        What a champion answers is put into the prediction log before it is sent. Raises Failure
+        with the protocol's status and message.
+        """
+        waiter = _Waiter()
+        arrival = Arrival(payload, details, arrived_ns=time.monotonic_ns(), caller=waiter, call=0)
+        self.accept([arrival])
+        return waiter.wait(arrival)
+
+    def accept(self, arrivals: Sequence[Arrival]) -> None:
+        """Predict for calls that arrived together; each one's caller gets its answer.
+
+        Returns soon: models that take long run on threads of their own.
+        """
+        together: dict[object, list[Job]] = defaultdict(list)
+        for arrival in arrivals:
+            job = self._checked(arrival)
+            if job is not None:
+                together[job.lane, job.plan.rows_of].append(job)
+        for jobs in together.values():
+            self._submit(jobs[0].lane, jobs)
+
+    def lanes(self) -> Sequence[Lane]:
+        """The model versions that were asked lately."""
+        return list(self._lanes.values())
+
+    def _checked(self, arrival: Arrival) -> Job | None:
+        """The job that a call is; one that is no request is answered so."""
+        model: Model | None = None
         try:
-            request = parse(oip.ModelInferRequest, payload)
-            model, reign = self._serving.table.answering(request.model_name, request.model_version)
-            known = model
-            check_id(request)
-            answer, rows = self._predict(request, model, reign)
-        except Failure as failure:
-            self._failed(known, failure, time.perf_counter_ns() - began)
-            raise
-        total_ns = time.perf_counter_ns() - began
-        self._statistics.succeeded(model.name, model.version, queue_ns=0, total_ns=total_ns)
-        series = self._series_of(model)
-        series.requests.inc()
-        series.rows.inc(rows)
-        series.seconds.observe(total_ns / 1e9)
-        return Reply(payload=answer)
+            head = read_head(arrival.payload)
+            model, reign = self._serving.table.answering(head.model_name, head.model_version)
+            check_id(head.id)
+            lane = self._lanes.get(model) or self._open(model)
+            plan, data, options = read_body(
+                head,
+                arrival.payload,
+                model,
+                lane.plans,
+                max_rows=self._max_rows,
+                lenient=self._lenient,
+            )
+            if options.typed:
+                check_typed(model, plan.places)
+        except Exception as error:
+            self._refuse(arrival, model, error)
+            return None
+        return Job(arrival, lane, reign, plan, data, options, head.id)
 
-    def _failed(self, model: Model | None, failure: Failure, total_ns: int) -> None:
-        self._meters.failed(model.name if model else "", failure.code)
-        if model is not None:
-            self._statistics.failed(model.name, model.version, total_ns=total_ns)
+    def _refuse(self, arrival: Arrival, model: Model | None, error: Exception) -> None:
+        if not isinstance(error, Failure):
+            error = Failure(Code.INTERNAL, f"{type(error).__name__}: {error}")
+        if model is None:
+            self._answering.refuse(arrival, error)
+        else:
+            self._answering.refuse(arrival, error, model=model.name, version=model.version)
 
-    def _predict(
-        self, request: oip.ModelInferRequest, model: Model, reign: Reign | None
-    ) -> tuple[bytes, int]:
-        began = time.perf_counter_ns()
-        places = requested_outputs(request, model)
-        rows = read_inputs(request, model, max_rows=self._max_rows)
-        at_us = event_time(request)
-        read = time.perf_counter_ns()
-        outputs = _run(model, rows)
-        ran = time.perf_counter_ns()
-        raws = [
-            encode(spec.datatype, output)
-            for spec, output in zip(model.outputs, outputs, strict=True)
-        ]
-        request_id = request.id or new_id()
-        now_us = time.time_ns() // 1000
-        happened_us = now_us if at_us is None else at_us
-        self._log.add(_answered(model, request_id, happened_us, rows, raws, outputs))
-        if reign is not None and reign.first is None:
-            first = FirstAnswer(prediction_id=f"{request_id}/0", served_at_us=now_us)
-            if reign.note_first(first):
-                self._first_answer()
-        answer = _reply(model, request_id, places, raws, outputs)
-        execution = Execution(
-            requests=1,
-            rows=rows.count,
-            input_ns=read - began,
-            infer_ns=ran - read,
-            output_ns=time.perf_counter_ns() - ran,
-        )
-        self._statistics.executed(model.name, model.version, execution)
-        return answer, rows.count
+    def _submit(self, lane: Lane, jobs: Sequence[Job]) -> None:
+        if lane.is_quick(jobs):
+            for batch in lane.batches(jobs):
+                self._answering.run(lane, batch)
+            return
+        for job in jobs:
+            try:
+                lane.enqueue(job)
+            except Failure as failure:
+                self._answering.fail(job, failure)
 
-    def _series_of(self, model: Model) -> ModelMeters:
-        key = (model.name, model.version)
-        series = self._series.get(key)
-        if series is None:
-            series = self._series[key] = self._meters.of(*key)
-        return series
+    def _open(self, model: Model) -> Lane:
+        """The lane of a model that is asked for the first time; lanes of gone models end."""
+        with self._opening:
+            lane = self._lanes.get(model)
+            if lane is None:
+                lane = Lane(model, limits=self._limits, run=self._answering.run)
+                self._lanes = self._still_used() | {model: lane}
+            return lane
+
+    def _still_used(self) -> dict[Model, Lane]:
+        entries = self._serving.table.entries.values()
+        answering = {model for entry in entries for model in entry.versions.values()}
+        answering |= {entry.champion.model for entry in entries if entry.champion}
+        return {
+            model: lane
+            for model, lane in self._lanes.items()
+            if model in answering or not lane.idle
+        }
 
 
-def _run(model: Model, rows: Rows) -> list[Array]:
-    try:
-        return model.run(rows.feed)
-    except Failure:
-        raise
-    except Exception as error:
-        raise Failure(
-            Code.INTERNAL, f"{model.platform} failed for model '{model.name}': {error}"
-        ) from error
+class _Waiter:
+    """A thread that waits for one answer."""
 
+    __slots__ = ("_answered", "_outcome")
 
-def _answered(
-    model: Model,
-    request_id: str,
-    event_time_us: int,
-    rows: Rows,
-    raws: Sequence[bytes],
-    outputs: Sequence[Array],
-) -> Answered:
-    return Answered(
-        model=model,
-        request_id=request_id,
-        event_time_us=event_time_us,
-        rows=rows.count,
-        inputs=rows.raw,
-        outputs=[raws[place] for place in model.logged_outputs],
-        input_shapes=rows.shapes,
-        output_shapes=[outputs[place].shape for place in model.logged_outputs],
-    )
+    def __init__(self) -> None:
+        self._answered = threading.Lock()
+        self._answered.acquire()
+        self._outcome: Reply | Failure | None = None
 
+    def respond(self, call: int, reply: Reply) -> None:
+        _ = call
+        self._outcome = reply
+        self._answered.release()
 
-def _reply(
-    model: Model,
-    request_id: str,
-    places: Sequence[int],
-    raws: Sequence[bytes],
-    outputs: Sequence[Array],
-) -> bytes:
-    answer = oip.ModelInferResponse(
-        model_name=model.name, model_version=model.version_text, id=request_id
-    )
-    for place in places:
-        spec = model.outputs[place]
-        answer.outputs.add(name=spec.name, datatype=spec.datatype, shape=outputs[place].shape)
-        answer.raw_output_contents.append(raws[place])
-    return answer.SerializeToString()
+    def fail(self, call: int, failure: Failure) -> None:
+        _ = call
+        self._outcome = failure
+        self._answered.release()
+
+    def wait(self, arrival: Arrival) -> Reply:
+        """The answer; a call whose deadline passes before it is there is given up."""
+        deadline = arrival.details.deadline
+        remaining = -1.0 if deadline is None else max(0.0, deadline - time.monotonic())
+        self._answered.acquire(timeout=min(remaining, threading.TIMEOUT_MAX))
+        outcome = self._outcome
+        if isinstance(outcome, Reply):
+            return outcome
+        if outcome is None:
+            arrival.cancelled = True
+            outcome = Failure(Code.DEADLINE_EXCEEDED, "the deadline passed before the answer came")
+        raise outcome

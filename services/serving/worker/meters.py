@@ -1,44 +1,52 @@
-"""What a worker counts; series exist per model version, never per name that a client sent."""
+"""What a worker shows to Prometheus; series exist per model version, never per name that was asked.
+
+The counts of inference are read from `Statistics` when somebody looks, under our names and under
+Triton's (`nv_inference_*`), so that they are those of the statistics call.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import accumulate
+from typing import Final, Protocol
 
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Gauge
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
 
 from headrace.runtime.telemetry import Metrics
 from services.serving.worker.failure import Code
+from services.serving.worker.model import Model
+from services.serving.worker.statistics import LATENCY_BOUNDS, Duration, ModelStatistics, Statistics
 
-_BUCKETS = (
-    0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 2.0,
-)  # fmt: skip
+_LABELS: Final = ("model", "version")
+_NS_PER_US: Final = 1000
+_REASONS: Final = ("REJECTED", "CANCELED", "BACKEND", "OTHER")
+_Value = Callable[[ModelStatistics], float]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ModelMeters:
-    """The series of one model version, looked up once."""
+class Busy(Protocol):
+    """A model version at work; a lane is one."""
 
-    requests: Counter
-    rows: Counter
-    seconds: Histogram
+    @property
+    def model(self) -> Model: ...
+
+    @property
+    def waiting(self) -> int: ...
+
+    @property
+    def running(self) -> int: ...
 
 
 class Meters:
-    """Requests, failures, latency, rows, log losses and versions of this worker."""
+    """Log losses and versions of this worker."""
 
     def __init__(self, metrics: Metrics) -> None:
-        self._requests = metrics.counter(
-            "inference_requests", "Answered requests", "model", "version"
-        )
-        self._rows = metrics.counter("inference_rows", "Answered rows", "model", "version")
-        self._seconds = Histogram(
-            "inference_seconds",
-            "From the request's bytes to the answer's, without transport",
-            ("model", "version"),
-            buckets=_BUCKETS,
-            registry=metrics.registry,
-        )
-        self._failures = metrics.counter("inference_failures", "Refused requests", "model", "code")
         self._champion = metrics.gauge("model_version", "Version that answers", "model")
         self._dropped: Gauge = metrics.gauge(
             "prediction_log_dropped_rows", "Rows lost before publication since the worker began"
@@ -48,19 +56,6 @@ class Meters:
         )
         self._held = metrics.gauge("prediction_log_held_rows", "Rows not published yet")
         self._logged = metrics.gauge("prediction_log_rows", "Rows published since the worker began")
-
-    def of(self, model: str, version: int) -> ModelMeters:
-        """The series of one model version."""
-        labels = (model, str(version))
-        return ModelMeters(
-            requests=self._requests.labels(*labels),
-            rows=self._rows.labels(*labels),
-            seconds=self._seconds.labels(*labels),
-        )
-
-    def failed(self, model: str, code: Code) -> None:
-        """A request ended with a status; `model` is empty when it is not served here."""
-        self._failures.labels(model, code.name).inc()
 
     def champion(self, model: str, version: int) -> None:
         """Another version answers by default now."""
@@ -72,3 +67,128 @@ class Meters:
         self._dropped.set(dropped)
         self._held.set(held)
         self._logged.set(logged)
+
+
+class StatisticsCollector(Collector):
+    """The counts of inference, for a registry of Prometheus."""
+
+    def __init__(self, statistics: Statistics, busy: Callable[[], Sequence[Busy]]) -> None:
+        self._statistics = statistics
+        self._busy = busy
+
+    def describe(self) -> Iterable[Metric]:
+        return ()
+
+    def collect(self) -> Iterator[Metric]:
+        models = self._statistics.all()
+        for name, text, value in _COUNTERS:
+            family = CounterMetricFamily(name, text, labels=_LABELS)
+            for counted in models:
+                family.add_metric(_labels(counted), value(counted))
+            yield family
+        yield _seconds(models)
+        yield self._failures(models)
+        yield _failures_by_reason(models)
+        yield from self._present()
+
+    def _failures(self, models: Sequence[ModelStatistics]) -> Metric:
+        family = CounterMetricFamily(
+            "inference_failures", "Refused requests", labels=("model", "version", "code")
+        )
+        for counted in models:
+            for code, count in counted.failures.items():
+                family.add_metric((*_labels(counted), code.name), count)
+        for code, count in self._statistics.unserved().items():
+            family.add_metric(("", "", code.name), count)
+        return family
+
+    def _present(self) -> Iterator[Metric]:
+        busy = self._busy()
+        gauges: tuple[tuple[str, str, Callable[[Busy], int]], ...] = (
+            ("inference_queue_depth", "Requests that wait for a run", lambda one: one.waiting),
+            ("inference_in_flight", "Requests whose run is under way", lambda one: one.running),
+            (
+                "nv_inference_pending_request_count",
+                "Requests that wait for a run",
+                lambda one: one.waiting,
+            ),
+        )
+        for name, text, value in gauges:
+            family = GaugeMetricFamily(name, text, labels=_LABELS)
+            for one in busy:
+                family.add_metric((one.model.name, one.model.version_text), value(one))
+            yield family
+
+
+def reason(code: Code) -> str:
+    """Triton's word for why a request failed."""
+    match code:
+        case Code.RESOURCE_EXHAUSTED | Code.DEADLINE_EXCEEDED | Code.UNAVAILABLE:
+            return "REJECTED"
+        case Code.CANCELLED:
+            return "CANCELED"
+        case Code.INTERNAL:
+            return "BACKEND"
+        case _:
+            return "OTHER"
+
+
+def _labels(counted: ModelStatistics) -> tuple[str, str]:
+    return counted.name, str(counted.version)
+
+
+def _seconds(models: Sequence[ModelStatistics]) -> Metric:
+    family = HistogramMetricFamily(
+        "inference_seconds",
+        "From a request's arrival to its answer, without transport",
+        labels=_LABELS,
+    )
+    bounds = [*map(str, LATENCY_BOUNDS), "+Inf"]
+    for counted in models:
+        buckets = list(zip(bounds, accumulate(counted.latencies), strict=True))
+        family.add_metric(_labels(counted), buckets, sum_value=counted.success.ns / 1e9)
+    return family
+
+
+def _failures_by_reason(models: Sequence[ModelStatistics]) -> Metric:
+    family = CounterMetricFamily(
+        "nv_inference_request_failure", "Failed requests", labels=(*_LABELS, "reason")
+    )
+    for counted in models:
+        for why in _REASONS:
+            count = sum(n for code, n in counted.failures.items() if reason(code) == why)
+            family.add_metric((*_labels(counted), why), count)
+    return family
+
+
+def _microseconds(field: str) -> _Value:
+    def value(counted: ModelStatistics) -> float:
+        duration: Duration = getattr(counted, field)
+        return duration.ns // _NS_PER_US
+
+    return value
+
+
+_COUNTERS: Final[tuple[tuple[str, str, _Value], ...]] = (
+    ("inference_requests", "Answered requests", lambda m: m.success.count),
+    ("inference_rows", "Answered rows", lambda m: m.inferences),
+    ("inference_runs", "Runs of the model, each of one or more requests", lambda m: m.executions),
+    (
+        "inference_busy_seconds",
+        "Time in runs of the model; its rate is the busy fraction",
+        lambda m: m.busy_ns / 1e9,
+    ),
+    ("nv_inference_request_success", "Answered requests", lambda m: m.success.count),
+    ("nv_inference_count", "Answered rows", lambda m: m.inferences),
+    ("nv_inference_exec_count", "Runs of the model", lambda m: m.executions),
+    *(
+        (f"nv_inference_{name}_duration_us", text, _microseconds(field))
+        for name, text, field in (
+            ("request", "From arrival to answer", "success"),
+            ("queue", "Waited for a run", "queue"),
+            ("compute_input", "Putting inputs together", "compute_input"),
+            ("compute_infer", "Running the model", "compute_infer"),
+            ("compute_output", "Writing answers", "compute_output"),
+        )
+    ),
+)

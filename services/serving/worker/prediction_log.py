@@ -83,30 +83,39 @@ class PredictionLog:
 
     def add(self, entry: Answered) -> None:
         """Keep an answered request, or count it as sampled out or dropped; returns at once."""
-        model = entry.model.name
-        likelihood = self.rules.likelihood(model, entry.request_id, entry.flag)
-        if likelihood is None:
-            with self._lock:
-                self.sampled_out[model] = self.sampled_out.get(model, 0) + entry.rows
-            return
-        if likelihood < 1:
-            entry = replace(entry, sampling_rate=likelihood)
-        size = entry.size
+        self.add_all([entry])
+
+    def add_all(self, entries: Sequence[Answered]) -> None:
+        """The same for requests that were answered together."""
+        sampled = [self._sampled(entry) for entry in entries]
         with self._lock:
-            if (
-                self._held_rows + entry.rows > self._max_rows
-                or self._held_bytes + size > self._max_bytes
-            ):
-                self.dropped_rows += entry.rows
-                return
-            self._entries.append(entry)
-            self._held_rows += entry.rows
-            self._held_bytes += size
             before = self._waiting_rows
-            self._waiting_rows += entry.rows
+            for entry, logged in zip(entries, sampled, strict=True):
+                if logged is None:
+                    out = self.sampled_out
+                    out[entry.model.name] = out.get(entry.model.name, 0) + entry.rows
+                else:
+                    self._keep(logged)
             full = before < self._ship_rows <= self._waiting_rows
         if full:
             self._full()
+
+    def _sampled(self, entry: Answered) -> Answered | None:
+        """The entry with its rate, or None if the rules leave it out."""
+        likelihood = self.rules.likelihood(entry.model.name, entry.request_id, entry.flag)
+        if likelihood is None:
+            return None
+        return entry if likelihood >= 1 else replace(entry, sampling_rate=likelihood)
+
+    def _keep(self, entry: Answered) -> None:
+        size, rows = entry.size, entry.rows
+        if self._held_rows + rows > self._max_rows or self._held_bytes + size > self._max_bytes:
+            self.dropped_rows += rows
+            return
+        self._entries.append(entry)
+        self._held_rows += rows
+        self._held_bytes += size
+        self._waiting_rows += rows
 
     def take(self) -> list[Answered]:
         """Everything that waits; it stays counted until `release`."""

@@ -1,19 +1,21 @@
 """Reading a ModelInfer request: every check of the protocol, with Triton's words.
 
-The messages follow a real tritonserver 2.51, since clients match on them. One rule is stricter:
-more raw entries than inputs are refused, where Triton ignores them.
+The messages follow a real tritonserver 2.51, since clients match on them. One rule is stricter
+unless asked to be lenient: more raw entries than inputs are refused, where Triton ignores them.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
+from types import MappingProxyType
 from typing import Final
 
 import numpy as np
 
-from headrace.limits import LATEST_US, MAX_REQUEST_ID
+from headrace.limits import MAX_REQUEST_ID
 from headrace.rpc.inference.open_inference_pb2 import ModelInferRequest
 from services.serving.worker.failure import Code, Failure, invalid
 from services.serving.worker.model import Model, TensorSpec
@@ -28,7 +30,6 @@ from services.serving.worker.tensors import (
     encode_strings,
 )
 
-EVENT_TIME: Final = "event_time_us"
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _MAX_LISTED: Final = 250
 _CONTENTS: Final = (
@@ -44,43 +45,101 @@ _CONTENTS: Final = (
 _Input = ModelInferRequest.InferInputTensor
 
 
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Plan:
+    """What a request asks for, its data and id apart; all tuples are in the model's order.
+
+    `positions` are the inputs' places in the request, `sizes` their bytes (None for BYTES, whose
+    length is not known), `rows_of` their shapes without the rows, `places` those of the outputs
+    to answer with.
+    """
+
+    rows: int
+    positions: tuple[int, ...]
+    shapes: tuple[tuple[int, ...], ...]
+    sizes: tuple[int | None, ...]
+    rows_of: tuple[tuple[int, ...], ...]
+    places: tuple[int, ...]
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Rows:
-    """The inputs of one request, in the model's order: arrays to run, raw bytes to log."""
+class Data:
+    """The inputs' raw bytes in the model's order, and the arrays of those that are BYTES."""
 
-    count: int
-    feed: dict[str, Array]
-    raw: list[bytes]
-    shapes: list[tuple[int, ...]]
+    raws: Sequence[bytes]
+    strings: Mapping[str, Array]
 
 
-def check_id(request: ModelInferRequest) -> None:
+_NO_STRINGS: Final[Mapping[str, Array]] = MappingProxyType({})
+
+
+def check_id(request_id: str) -> None:
     """Raises Failure when the readers of the prediction log would refuse the request's id."""
-    if len(request.id) > MAX_REQUEST_ID:
+    if len(request_id) > MAX_REQUEST_ID:
         raise invalid(f"request id is longer than {MAX_REQUEST_ID} characters")
-    if _CONTROL.search(request.id):
+    if not request_id.isprintable() and _CONTROL.search(request_id):
         raise invalid("request id has control characters")
 
 
-def read_inputs(request: ModelInferRequest, model: Model, *, max_rows: int) -> Rows:
-    """The rows to predict. Raises Failure with the protocol's status and message."""
-    tensors = _by_place(request, model)
-    _check_raw_count(request, model)
-    rows = -1
-    feed: dict[str, Array] = {}
-    raws: list[bytes] = []
-    shapes: list[tuple[int, ...]] = []
-    for spec, position in zip(model.inputs, tensors, strict=True):
-        tensor = request.inputs[position]
-        shape = _checked_shape(tensor, spec, model, max_rows=max_rows)
-        if rows not in (-1, shape[0]):
+def read_plan(request: ModelInferRequest, model: Model, *, max_rows: int) -> Plan:
+    """What the request asks for. Raises Failure with the protocol's status and message."""
+    places = requested_outputs(request, model)
+    positions = _by_place(request, model)
+    shapes = [
+        _checked_shape(request.inputs[position], spec, model, max_rows=max_rows)
+        for spec, position in zip(model.inputs, positions, strict=True)
+    ]
+    for spec, shape in zip(model.inputs, shapes, strict=True):
+        if shape[0] != shapes[0][0]:
             raise invalid(f"input '{spec.name}' batch size does not match other inputs")
-        rows = shape[0]
-        raw = _raw(request, position, spec, model)
-        feed[spec.name] = _array(spec, shape, raw, model)
-        raws.append(raw)
-        shapes.append(shape)
-    return Rows(count=rows, feed=feed, raw=raws, shapes=shapes)
+    return Plan(
+        rows=shapes[0][0],
+        positions=tuple(positions),
+        shapes=tuple(shapes),
+        sizes=tuple(map(_size, model.inputs, shapes)),
+        rows_of=tuple(shape[1:] for shape in shapes),
+        places=tuple(places),
+    )
+
+
+def _size(spec: TensorSpec, shape: tuple[int, ...]) -> int | None:
+    return None if spec.datatype == BYTES else prod(shape) * DTYPES[spec.datatype].itemsize
+
+
+def read_data(request: ModelInferRequest, plan: Plan, model: Model, *, lenient: bool) -> Data:
+    """The data of a request. Raises Failure with the protocol's status and message.
+
+    `lenient` ignores raw entries beyond the inputs, as Triton does.
+    """
+    if not lenient:
+        _check_raw_count(request, model)
+    raws = [
+        _raw(request, position, spec, model)
+        for spec, position in zip(model.inputs, plan.positions, strict=True)
+    ]
+    strings = {}
+    for spec, shape, raw in zip(model.inputs, plan.shapes, raws, strict=True):
+        array = _array(spec, shape, raw, model)
+        if spec.datatype == BYTES:
+            strings[spec.name] = array
+    return Data(raws=raws, strings=strings or _NO_STRINGS)
+
+
+def known_data(raws: Sequence[bytes], plan: Plan, model: Model) -> Data | None:
+    """The same from the raw entries of a request whose plan is known; None if they do not fit."""
+    if len(raws) != len(plan.positions):
+        return None
+    ordered = [raws[position] for position in plan.positions]
+    strings = {}
+    for spec, raw, size, shape in zip(model.inputs, ordered, plan.sizes, plan.shapes, strict=True):
+        if size is None:
+            try:
+                strings[spec.name] = decode(BYTES, shape, raw)
+            except Malformed:
+                return None
+        elif len(raw) != size:
+            return None
+    return Data(raws=ordered, strings=strings or _NO_STRINGS)
 
 
 def requested_outputs(request: ModelInferRequest, model: Model) -> Sequence[int]:
@@ -99,28 +158,6 @@ def requested_outputs(request: ModelInferRequest, model: Model) -> Sequence[int]
                 raise _unimplemented(f"output '{output.name}'", parameter)
         places.append(place)
     return places
-
-
-def event_time(request: ModelInferRequest) -> int | None:
-    """Event time of the rows in microseconds since the epoch, if the client gave one."""
-    if EVENT_TIME not in request.parameters:
-        return None
-    parameter = request.parameters[EVENT_TIME]
-    kind = parameter.WhichOneof("parameter_choice")
-    value = {"int64_param": parameter.int64_param, "uint64_param": parameter.uint64_param}.get(
-        kind or ""
-    )
-    if value is not None and not 0 <= value <= LATEST_US:
-        raise invalid(
-            f"parameter '{EVENT_TIME}' must be microseconds since the epoch, 0 to {LATEST_US}, "
-            f"got {value}"
-        )
-    if value is None:
-        raise invalid(
-            f"parameter '{EVENT_TIME}' must be an int64 of microseconds since the epoch, "
-            f"got {kind or 'nothing'}"
-        )
-    return value
 
 
 def _by_place(request: ModelInferRequest, model: Model) -> list[int]:

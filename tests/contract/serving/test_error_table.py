@@ -383,7 +383,7 @@ def test_refused_requests_are_counted_and_not_logged(
 ) -> None:
     plane.log.take()
     name = "inference_failures_total"
-    labels = {"model": "simple", "code": "INVALID_ARGUMENT"}
+    labels = {"model": "simple", "version": "3", "code": "INVALID_ARGUMENT"}
     before = plane.metrics.registry.get_sample_value(name, labels) or 0
     with pytest.raises(triton.InferenceServerException):
         client.infer("simple", [])

@@ -307,6 +307,6 @@ def test_names_that_clients_make_up_get_no_series(tmp_path: Path) -> None:
         with pytest.raises(Failure):
             plane.inference.infer(request.SerializeToString(), NOTHING_BESIDE)
     value = plane.metrics.registry.get_sample_value(
-        "inference_failures_total", {"model": "", "code": "NOT_FOUND"}
+        "inference_failures_total", {"model": "", "version": "", "code": "NOT_FOUND"}
     )
     assert value == 3

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Literal, Protocol, assert_never
 
 from headrace.errors import Refused
-from services.serving.worker.calls import Call
+from services.serving.worker.calls import Accept, Call
 from services.serving.worker.fronts.beside import NativeFrontWithStreams
 from services.serving.worker.fronts.grpcio_front import GrpcioFront
 from services.serving.worker.fronts.native_front import NativeFront
@@ -41,11 +41,13 @@ def open_front(
     threads: int,
     max_message_bytes: int,
     shared_port: bool,
+    accepting: Mapping[str, Accept] | None = None,
     streams: Streams | None = None,
     tls: Tls | None = None,
 ) -> Front:
     """A front-end bound to `address` (host:port, port 0 for any).
 
+    `accepting` are those of the methods that can also answer later; only "native" asks them to.
     A method that is among the streams too is served as one, off the threads of the others.
     Raises OSError if it is taken, Refused if TLS is wanted and cannot be.
     """
@@ -57,6 +59,7 @@ def open_front(
                 raise Refused("the native front-end has no TLS; choose front 'grpcio' for it")
             native = NativeFront(
                 methods=methods,
+                accepting=accepting or {},
                 address=address,
                 threads=threads,
                 max_message_bytes=max_message_bytes,

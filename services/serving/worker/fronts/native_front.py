@@ -1,25 +1,28 @@
 """The fast front-end: HTTP/2 and gRPC framing run in Rust, Python sees bytes.
 
-It takes no TLS (that is the front door's); calls with streams are passed on.
+It takes no TLS (that is the front door's); calls with streams are passed on. One thread takes all
+calls that have arrived; those of methods that can answer later are handed on together, others each
+to a thread of a pool.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
 from pygrpc_native import EVENT_CALL, NativeGrpcFront
 
-from services.serving.worker.calls import NOTHING_BESIDE, Call, Details
+from services.serving.worker.calls import NOTHING_BESIDE, Accept, Arrival, Call, Details, Reply
 from services.serving.worker.failure import Code, Failure
 
 if TYPE_CHECKING:
-    from pygrpc_native._native import CallDetails
+    from pygrpc_native._native import CallDetails, DetailedEvent
 
-_AT_ONCE: Final = 1
-"""Calls that one thread takes at a time: more would wait behind a slow one, and save nothing."""
+_AT_ONCE: Final = 512
 _POLL_MS: Final = 200
 _PING_MS: Final = 60_000
 """A connection that is silent for so long is asked whether the client is there."""
@@ -32,12 +35,14 @@ class NativeFront:
         self,
         *,
         methods: Mapping[str, Call],
+        accepting: Mapping[str, Accept],
         address: str,
         threads: int,
         max_message_bytes: int,
         shared_port: bool,
     ) -> None:
         self._calls = list(methods.values())
+        self._accepting = [accepting.get(path) for path in methods]
         self._max_bytes = max_message_bytes
         self._front = NativeGrpcFront(
             address,
@@ -47,14 +52,10 @@ class NativeFront:
             reuse_port=shared_port,
             keepalive_time_ms=_PING_MS,
         )
-        self._threads = [
-            threading.Thread(
-                target=self._serve, args=(number,), name=f"native-{number}", daemon=True
-            )
-            for number in range(threads)
-        ]
+        self._draining = threading.Thread(target=self._drain, name="native", daemon=True)
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="native")
         self._stopping = False
-        self._busy: set[int] = set()
+        self._open: dict[int, Arrival] = {}
 
     @property
     def port(self) -> int:
@@ -64,53 +65,104 @@ class NativeFront:
         """Hand methods that are not ours to the grpcio server on a Unix socket; before `start`."""
         self._front.set_fallback(socket)
 
+    @property
+    def in_hand(self) -> int:
+        """Calls that somebody waits for."""
+        return len(self._open)
+
     def start(self) -> None:
         self._front.start()
-        for thread in self._threads:
-            thread.start()
+        self._draining.start()
 
     def stop(self, grace: float) -> None:
         self._stopping = True
         deadline = time.monotonic() + grace
-        while self._busy and time.monotonic() < deadline:
+        while self._open and time.monotonic() < deadline:
             time.sleep(0.005)
         self._front.close()
-        for thread in self._threads:
-            if thread.is_alive():
-                thread.join(1)
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        if self._draining.is_alive():
+            self._draining.join(1)
 
-    def _serve(self, number: int) -> None:
+    def respond(self, call: int, reply: Reply) -> None:
+        """Answer a call."""
+        self._open.pop(call, None)
+        self._front.respond(call, reply.payload, reply.metadata or None)
+
+    def fail(self, call: int, failure: Failure) -> None:
+        """End a call with a status."""
+        self._open.pop(call, None)
+        self._front.fail(call, failure.code, failure.message)
+
+    def _drain(self) -> None:
         while (events := self._front.recv_batch_details(_AT_ONCE, _POLL_MS)) is not None:
-            self._busy.add(number)
-            for kind, call_id, method, payload, _, beside in events:
-                if kind == EVENT_CALL and payload is not None:
-                    self._answer(call_id, method, payload, _details(beside))
-            self._busy.discard(number)
+            if events:
+                self._take(events)
 
-    def _answer(self, call_id: int, method: int, payload: bytes, details: Details) -> None:
-        if self._stopping:
-            self._front.fail(call_id, Code.UNAVAILABLE, "the server is shutting down")
-            return
-        if len(payload) > self._max_bytes:
-            size = f"({len(payload)} vs. {self._max_bytes})"
-            self._front.fail(
-                call_id, Code.RESOURCE_EXHAUSTED, f"SERVER: Received message larger than max {size}"
+    def _take(self, events: Sequence[DetailedEvent]) -> None:
+        now_ns = time.monotonic_ns()
+        accepted: dict[Accept, list[Arrival]] = defaultdict(list)
+        for kind, call, method, payload, _, beside in events:
+            if kind != EVENT_CALL or payload is None:
+                self._cancel(call)
+                continue
+            arrival = Arrival(
+                payload, _details(beside, now_ns), arrived_ns=now_ns, caller=self, call=call
             )
-            return
-        try:
-            reply = self._calls[method](payload, details)
-        except Failure as failure:
-            self._front.fail(call_id, failure.code, failure.message)
-        except Exception as error:
-            # A thread that dies would leave its calls hanging; the client is told instead.
-            self._front.fail(call_id, Code.INTERNAL, f"{type(error).__name__}: {error}")
+            self._open[call] = arrival
+            if self._stopping or len(payload) > self._max_bytes:
+                self._refuse(arrival)
+            elif (accept := self._accepting[method]) is not None:
+                accepted[accept].append(arrival)
+            else:
+                self._pool.submit(self._answer, arrival, self._calls[method])
+        for accept, arrivals in accepted.items():
+            self._hand_on(accept, arrivals)
+
+    def _cancel(self, call: int) -> None:
+        arrival = self._open.pop(call, None)
+        if arrival is not None:
+            arrival.cancelled = True
+
+    def _refuse(self, arrival: Arrival) -> None:
+        if self._stopping:
+            failure = Failure(Code.UNAVAILABLE, "the server is shutting down")
         else:
-            self._front.respond(call_id, reply.payload, reply.metadata or None)
+            size = f"({len(arrival.payload)} vs. {self._max_bytes})"
+            failure = Failure(
+                Code.RESOURCE_EXHAUSTED, f"SERVER: Received message larger than max {size}"
+            )
+        self.fail(arrival.call, failure)
+
+    def _hand_on(self, accept: Accept, arrivals: Sequence[Arrival]) -> None:
+        try:
+            accept(arrivals)
+        except Exception as error:
+            # If this thread ended, all calls would hang; the clients are told instead.
+            for arrival in arrivals:
+                if arrival.call in self._open:
+                    self.fail(arrival.call, _ours(error))
+
+    def _answer(self, arrival: Arrival, answer: Call) -> None:
+        try:
+            reply = answer(arrival.payload, arrival.details)
+        except Failure as failure:
+            self.fail(arrival.call, failure)
+        except Exception as error:
+            self.fail(arrival.call, _ours(error))
+        else:
+            self.respond(arrival.call, reply)
 
 
-def _details(beside: CallDetails | None) -> Details:
+def _ours(error: Exception) -> Failure:
+    return Failure(Code.INTERNAL, f"{type(error).__name__}: {error}")
+
+
+def _details(beside: CallDetails | None, now_ns: int) -> Details:
     if beside is None:
         return NOTHING_BESIDE
     metadata, _, remaining = beside
-    deadline = None if remaining is None else time.monotonic() + remaining
+    if remaining is None and not metadata:
+        return NOTHING_BESIDE
+    deadline = None if remaining is None else now_ns / 1e9 + remaining
     return Details(metadata=metadata, deadline=deadline)

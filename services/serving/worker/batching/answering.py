@@ -1,0 +1,177 @@
+"""From jobs to answers: run, log, count, send; whoever is given here is answered exactly once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from headrace.ids import new_id
+from services.serving.worker.batching.job import Job
+from services.serving.worker.batching.lane import Lane
+from services.serving.worker.batching.running import Run, Unequal, run
+from services.serving.worker.calls import Arrival, Reply
+from services.serving.worker.failure import Code, Failure
+from services.serving.worker.model import Model
+from services.serving.worker.prediction_log import Answered, PredictionLog
+from services.serving.worker.replies import Form, typed_reply
+from services.serving.worker.requests import Plan
+from services.serving.worker.statistics import Execution, Statistics
+from services.serving.worker.table import FirstAnswer
+
+_US: Final = 1000
+
+
+class Answering:
+    """Runs jobs of one lane and answers them, from any thread."""
+
+    def __init__(
+        self, *, log: PredictionLog, statistics: Statistics, first_answer: Callable[[], None]
+    ) -> None:
+        self._log = log
+        self._statistics = statistics
+        self._first_answer = first_answer
+
+    def run(self, lane: Lane, jobs: Sequence[Job]) -> None:
+        """Answer jobs of one shape with one run; those that nobody waits for any more have none."""
+        due = self._due(jobs)
+        if not due:
+            return
+        with lane.occupied(len(due)):
+            self._run(lane, due)
+
+    def fail(self, job: Job, failure: Failure) -> None:
+        """End a job without a run that served it."""
+        model = job.lane.model
+        self.refuse(job.arrival, failure, model=model.name, version=model.version)
+
+    def refuse(
+        self, arrival: Arrival, failure: Failure, *, model: str = "", version: int = 0
+    ) -> None:
+        """End a call that became no job; it counts for the model if one is known."""
+        total = time.monotonic_ns() - arrival.arrived_ns
+        self._statistics.failed(model, version, code=failure.code, total_ns=total)
+        arrival.caller.fail(arrival.call, failure)
+
+    def _due(self, jobs: Sequence[Job]) -> Sequence[Job]:
+        now = time.monotonic_ns()
+        due = []
+        for job in jobs:
+            late = _gone(job) or job.lateness(start_ns=now, end_ns=now)
+            if late is None:
+                due.append(job)
+            else:
+                self.fail(job, late)
+        return due
+
+    def _run(self, lane: Lane, jobs: Sequence[Job]) -> None:
+        try:
+            ran = run(lane.model, jobs)
+            answers = _answers(lane, jobs, ran)
+        except Exception as error:
+            self._try_alone(lane, jobs, error)
+            return
+        rows = sum([job.plan.rows for job in jobs])
+        lane.cost.add(rows, ran.input_ns + ran.infer_ns)
+        self._log.add_all(answers.logged)
+        self._note_first(jobs, answers)
+        self._count(lane.model, jobs, ran, rows)
+        for job, payload in zip(jobs, answers.payloads, strict=True):
+            arrival = job.arrival
+            arrival.caller.respond(arrival.call, Reply(payload=payload))
+
+    def _note_first(self, jobs: Sequence[Job], answers: _Answers) -> None:
+        for job, logged in zip(jobs, answers.logged, strict=True):
+            reign = job.reign
+            if reign is None or reign.first is not None:
+                continue
+            first = FirstAnswer(
+                prediction_id=f"{logged.request_id}/0", served_at_us=answers.served_at_us
+            )
+            if reign.note_first(first):
+                self._first_answer()
+
+    def _count(self, model: Model, jobs: Sequence[Job], ran: Run, rows: int) -> None:
+        now = time.monotonic_ns()
+        arrived = [job.arrival.arrived_ns for job in jobs]
+        self._statistics.executed(
+            model.name,
+            model.version,
+            Execution(
+                rows=rows,
+                queue_ns=ran.began_ns * len(jobs) - sum(arrived),
+                input_ns=ran.input_ns,
+                infer_ns=ran.infer_ns,
+                output_ns=now - ran.began_ns - ran.input_ns - ran.infer_ns,
+                totals_ns=[now - at for at in arrived],
+            ),
+        )
+
+    def _try_alone(self, lane: Lane, jobs: Sequence[Job], error: Exception) -> None:
+        """What went wrong may be the fault of one of them: it alone shall bear it."""
+        if isinstance(error, Unequal):
+            lane.batchable = False
+        if len(jobs) > 1:
+            for job in jobs:
+                self._run(lane, [job])
+            return
+        if not isinstance(error, Failure):
+            error = Failure(Code.INTERNAL, f"{type(error).__name__}: {error}")
+        self.fail(jobs[0], error)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Answers:
+    """Of a run, in the order of its jobs."""
+
+    payloads: Sequence[bytes]
+    logged: Sequence[Answered]
+    served_at_us: int
+
+
+def _answers(lane: Lane, jobs: Sequence[Job], ran: Run) -> _Answers:
+    model = lane.model
+    now_us = time.time_ns() // _US
+    forms: dict[Plan, Form] = {}
+    payloads, logged = [], []
+    for number, job in enumerate(jobs):
+        form = forms.get(job.plan)
+        if form is None:
+            form = forms[job.plan] = _form(lane, job.plan, ran, alone=len(jobs) == 1)
+        request_id = job.request_id or new_id()
+        payloads.append(_payload(model, job, request_id, ran, number, form))
+        at_us = job.options.event_time_us
+        logged.append(
+            Answered(
+                model=model,
+                request_id=request_id,
+                event_time_us=now_us if at_us is None else at_us,
+                rows=job.plan.rows,
+                inputs=job.data.raws,
+                outputs=[ran.pieces[place][number] for place in model.logged_outputs],
+                input_shapes=job.plan.shapes,
+                output_shapes=form.logged_shapes,
+            )
+        )
+    return _Answers(payloads=payloads, logged=logged, served_at_us=now_us)
+
+
+def _form(lane: Lane, plan: Plan, ran: Run, *, alone: bool) -> Form:
+    shapes = ran.shapes
+    if not alone:
+        shapes = tuple([(plan.rows, *shape[1:]) for shape in shapes])
+    return lane.forms.of(plan, shapes)
+
+
+def _payload(model: Model, job: Job, request_id: str, ran: Run, number: int, form: Form) -> bytes:
+    if not job.options.typed:
+        return form.fill(request_id, ran.pieces, number)
+    raws = [pieces[number] for pieces in ran.pieces]
+    return typed_reply(model, job.plan.places, form.shapes, request_id, raws)
+
+
+def _gone(job: Job) -> Failure | None:
+    if not job.arrival.cancelled:
+        return None
+    return Failure(Code.CANCELLED, "the request was cancelled before its turn")
