@@ -5,11 +5,17 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from headrace.events import ModelPromoted, PromotionDecided, PromotionRequested
+from headrace.events import (
+    ModelPromoted,
+    ModelVersionCreated,
+    PromotionDecided,
+    PromotionRequested,
+)
 from headrace.events.topics import VIEWS
 from headrace.runtime.bus import Subscription, Tail
 from headrace.runtime.service import Resources, Service
 from services.serving import api
+from services.serving.api import traffic as traffic_api
 from services.serving.control.artifacts import ArtifactCache
 from services.serving.control.fleet import Fleet
 from services.serving.control.log_intake import LogIntake
@@ -17,6 +23,7 @@ from services.serving.control.meters import DeploymentMeters
 from services.serving.control.promoted import PromotedModels
 from services.serving.control.reconciler import Reconciler
 from services.serving.control.rollout import Rollout
+from services.serving.control.traffic.director import TrafficDirector
 from services.serving.handlers import Handlers
 from services.serving.settings import Settings
 
@@ -33,7 +40,13 @@ def build(settings: Settings) -> Service[Settings]:
                 project=resources.settings.project,
                 pool=resources.pool,
                 workers=control.parts(resources).fleet,
-            )
+            ),
+            traffic_api.router(
+                project=resources.settings.project,
+                bus=resources.bus,
+                clock=resources.clock,
+                noted=control.parts(resources).reconciler.poke,
+            ),
         ],
         subscriptions=lambda resources: [_subscription(control.parts(resources), resources)],
         background=lambda resources: [
@@ -90,15 +103,26 @@ def _wire(resources: Resources[Settings]) -> Parts:
         first_answer=lambda status: reconciler.first_answer(status),  # noqa: PLW0108 - made below
         size_changed=meters.workers,
     )
+    promoted = PromotedModels(
+        project=settings.project,
+        moved=lambda: reconciler.aliases_moved(),  # noqa: PLW0108 - made below
+    )
     rollout = Rollout(
         bus=resources.bus,
         cache=cache,
         fleet=fleet,
         meters=meters,
         clock=resources.clock,
+        aliases=promoted.aliases_of,
         log=log,
     )
-    promoted = PromotedModels(project=settings.project)
+    director = TrafficDirector(
+        project=settings.project,
+        bus=resources.bus,
+        rollout=rollout,
+        clock=resources.clock,
+        log=log,
+    )
     tail = Tail(
         kafka=settings.kafka,
         topics=VIEWS["serving"],
@@ -110,6 +134,7 @@ def _wire(resources: Resources[Settings]) -> Parts:
         project=settings.project,
         pool=resources.pool,
         rollout=rollout,
+        traffic=director,
         promoted=promoted,
         promoted_read=tail.caught_up,
         log=log,
@@ -133,6 +158,7 @@ def _subscription(parts: Parts, resources: Resources[Settings]) -> Subscription:
     return Subscription(
         group="serving.events",
         handlers={
+            ModelVersionCreated: handlers.on_model_version_created,
             PromotionRequested: handlers.on_promotion_requested,
             PromotionDecided: handlers.on_promotion_decided,
             ModelPromoted: handlers.on_model_promoted,

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from itertools import pairwise
 from typing import Final, Literal
 
 from headrace.errors import InvalidInput
@@ -143,7 +144,7 @@ class Decision:
 def check_rollout(plan: RolloutPlan) -> None:
     """Raises InvalidInput, naming the field, when a plan cannot be carried out."""
     steps = plan.steps
-    rising = all(one < other for one, other in zip(steps, steps[1:], strict=False))
+    rising = all(one < other for one, other in pairwise(steps))
     if not 1 <= len(steps) <= MAX_STEPS or not rising or steps[0] < 1 or steps[-1] >= BUCKETS:
         raise InvalidInput(
             f"steps: expected 1 to {MAX_STEPS} rising percentages over 0 and below 100 (the "
@@ -191,20 +192,6 @@ def decide(rollout: Rollout, canary: ArmSeen, champion: ArmSeen, *, now: datetim
     if all(finding.proven_fine for finding in found):
         return Decision(act="promote", findings=found, reason=_joined(found))
     return Decision(act="wait", findings=found, reason="the last step has not proven enough")
-
-
-def loss_of(quality: Quality, *, score: float, label: float) -> float:
-    """The loss of one prediction, in [0, 1]."""
-    distance = abs(score - label)
-    if not distance < float("inf"):
-        return 1.0
-    match quality.loss:
-        case "brier":
-            return min(distance * distance, 1.0)
-        case "absolute":
-            return min(distance / quality.scale, 1.0)
-        case "wrong":
-            return 0.0 if distance <= quality.scale else 1.0
 
 
 def _step_is_over(rollout: Rollout, canary: ArmSeen, *, now: datetime) -> bool:

@@ -79,7 +79,8 @@ class Plan:
     @property
     def versions(self) -> frozenset[int]:
         """Versions that must be in memory for it."""
-        return frozenset(each.version for each in (*self.arms, *self.shadows))
+        arms = {arm.version for arm in self.arms}
+        return frozenset(arms | {shadow.version for shadow in self.shadows})
 
     @property
     def weights(self) -> dict[str, int]:
@@ -90,7 +91,10 @@ class Plan:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrafficTable:
-    """One version of a model's traffic, as it was set. `version` rises by one with each."""
+    """One version of a model's traffic, as it was set. `version` rises by one with each.
+
+    Another champion than `champion` ends it.
+    """
 
     project: str
     model: str
@@ -99,6 +103,7 @@ class TrafficTable:
     plan: Plan
     salt: str
     intervals: tuple[Interval, ...]
+    champion: int
     cause: Cause
     author: str
     reason: str

@@ -59,7 +59,8 @@ def pack(entries: Sequence[Answered], *, project: str, now_us: int, dropped_rows
 
 def _group(entry: Answered) -> object:
     shapes = tuple(shape[1:] for shape in (*entry.input_shapes, *entry.output_shapes))
-    return entry.model.name, entry.model.version, shapes
+    routed = entry.table_version, entry.propensity, entry.arm
+    return entry.model.name, entry.model.version, shapes, routed
 
 
 def _pieces(entry: Answered) -> Iterator[Answered]:
@@ -136,6 +137,10 @@ def _record(
         event_times_us=[time for entry in entries for time in (entry.event_time_us,) * entry.rows],
         logged_at_us=now_us,
         dropped_rows=dropped_rows,
+        table_version=entries[0].table_version,
+        propensity=entries[0].propensity,
+        arm=entries[0].arm,
+        experiment=entries[0].experiment,
     )
     for place, spec in enumerate(model.inputs):
         record.inputs.add(

@@ -29,6 +29,7 @@ from services.serving.worker.table import Entry, Serving
 GONE: Final = (OSError, asyncio.IncompleteReadError, Permanent)
 """What using a connection whose other end is away, or talks nonsense, raises."""
 _RETRY_SECONDS: Final = 0.1
+_COUNTS_SECONDS: Final = 0.5
 
 
 @asynccontextmanager
@@ -80,6 +81,14 @@ class ControlLink:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._apply())
             tasks.create_task(self._stay_connected())
+            tasks.create_task(self._tell_counts())
+
+    async def _tell_counts(self) -> None:
+        """While a traffic table is in force, what its arms did is told every half second."""
+        while True:
+            await asyncio.sleep(_COUNTS_SECONDS)
+            if any(entry.routes for entry in self._serving.table.entries.values()):
+                self._changed.set()
 
     async def _stay_connected(self) -> None:
         while True:
@@ -171,4 +180,6 @@ class ControlLink:
             )
             if first
             else None,
+            table=entry.routes.assigned.table if entry.routes else None,
+            arms=entry.routes.counts() if entry.routes else [],
         )

@@ -8,7 +8,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-from headrace.ids import new_id
 from headrace.rpc.inference import open_inference_pb2 as oip
 from services.serving.worker.calls import Details, Reply
 from services.serving.worker.failure import Code, Failure
@@ -23,8 +22,9 @@ from services.serving.worker.requests import (
     read_inputs,
     requested_outputs,
 )
+from services.serving.worker.routing.router import Choice, Router
 from services.serving.worker.statistics import Execution, Statistics
-from services.serving.worker.table import FirstAnswer, Reign, Serving
+from services.serving.worker.table import FirstAnswer, Serving
 from services.serving.worker.tensors import Array, encode
 
 
@@ -42,7 +42,7 @@ class Inference:
         max_rows: int,
     ) -> None:
         """`first_answer` is called, from any thread, when a new champion has answered once."""
-        self._serving = serving
+        self._router = Router(serving)
         self._log = log
         self._meters = meters
         self._statistics = statistics
@@ -50,38 +50,41 @@ class Inference:
         self._max_rows = max_rows
         self._series: dict[tuple[str, int], ModelMeters] = {}
 
-    def infer(self, payload: bytes, details: Details) -> Reply:  # noqa: ARG002
+    def infer(self, payload: bytes, details: Details) -> Reply:
         """Predict. What a champion answers is put into the prediction log before it is sent.
 
         Raises Failure with the protocol's status and message.
         """
         began = time.perf_counter_ns()
-        known: Model | None = None
+        choice: Choice | None = None
         try:
             request = parse(oip.ModelInferRequest, payload)
-            model, reign = self._serving.table.answering(request.model_name, request.model_version)
-            known = model
+            choice = self._router.choose(request, details)
+            model = choice.model
             check_id(request)
-            answer, rows = self._predict(request, model, reign)
+            answer, rows = self._predict(request, choice)
         except Failure as failure:
-            self._failed(known, failure, time.perf_counter_ns() - began)
+            self._failed(choice, failure, time.perf_counter_ns() - began)
             raise
         total_ns = time.perf_counter_ns() - began
         self._statistics.succeeded(model.name, model.version, queue_ns=0, total_ns=total_ns)
+        choice.ended(total_ns)
         series = self._series_of(model)
         series.requests.inc()
         series.rows.inc(rows)
         series.seconds.observe(total_ns / 1e9)
-        return Reply(payload=answer)
+        return Reply(payload=answer, metadata=choice.metadata)
 
-    def _failed(self, model: Model | None, failure: Failure, total_ns: int) -> None:
+    def _failed(self, choice: Choice | None, failure: Failure, total_ns: int) -> None:
+        model = choice.model if choice else None
+        if choice is not None and failure.code is Code.INTERNAL:
+            choice.ended(total_ns, failed=True)
         self._meters.failed(model.name if model else "", failure.code)
         if model is not None:
             self._statistics.failed(model.name, model.version, total_ns=total_ns)
 
-    def _predict(
-        self, request: oip.ModelInferRequest, model: Model, reign: Reign | None
-    ) -> tuple[bytes, int]:
+    def _predict(self, request: oip.ModelInferRequest, choice: Choice) -> tuple[bytes, int]:
+        model, reign, request_id = choice.model, choice.reign, choice.request_id
         began = time.perf_counter_ns()
         places = requested_outputs(request, model)
         rows = read_inputs(request, model, max_rows=self._max_rows)
@@ -93,10 +96,9 @@ class Inference:
             encode(spec.datatype, output)
             for spec, output in zip(model.outputs, outputs, strict=True)
         ]
-        request_id = request.id or new_id()
         now_us = time.time_ns() // 1000
         happened_us = now_us if at_us is None else at_us
-        self._log.add(_answered(model, request_id, happened_us, rows, raws, outputs))
+        self._log.add(_answered(choice, happened_us, rows, raws, outputs))
         if reign is not None and reign.first is None:
             first = FirstAnswer(prediction_id=f"{request_id}/0", served_at_us=now_us)
             if reign.note_first(first):
@@ -130,16 +132,20 @@ def _run(model: Model, rows: Rows) -> list[Array]:
 
 
 def _answered(
-    model: Model,
-    request_id: str,
+    choice: Choice,
     event_time_us: int,
     rows: Rows,
     raws: Sequence[bytes],
     outputs: Sequence[Array],
 ) -> Answered:
+    model = choice.model
     return Answered(
         model=model,
-        request_id=request_id,
+        request_id=choice.request_id,
+        table_version=choice.table_version,
+        propensity=choice.propensity,
+        arm=choice.arm,
+        experiment=choice.experiment,
         event_time_us=event_time_us,
         rows=rows.count,
         inputs=rows.raw,

@@ -9,6 +9,7 @@ from pathlib import Path
 from headrace.errors import HeadraceError
 from services.serving.link.messages import Assignment, ModelAssignment, VersionFiles
 from services.serving.worker.model import Model, load
+from services.serving.worker.routing.router import Routes
 from services.serving.worker.table import Entry, Reign, Table
 
 Loaded = Mapping[tuple[str, int, str], Model]
@@ -63,4 +64,28 @@ def _entry(assigned: ModelAssignment, models: Loaded, before: Entry | None) -> E
         reign = Reign(model=champion, deployment=assigned.deployment or 0)
     answering = {assigned.champion, assigned.pinned}
     versions = {number: model for number, model in by_version.items() if number in answering}
-    return Entry(champion=reign, versions=versions)
+    return Entry(
+        champion=reign,
+        versions=versions,
+        routes=_routes(assigned, before),
+        arms=_arms(assigned, by_version),
+        aliases=assigned.aliases,
+    )
+
+
+def _routes(assigned: ModelAssignment, before: Entry | None) -> Routes | None:
+    """The table's routes; those that are here keep what they counted."""
+    wanted, champion = assigned.traffic, assigned.champion
+    if wanted is None or champion is None:
+        return None
+    routes = before.routes if before else None
+    if routes is not None and (routes.assigned, routes.champion) == (wanted, champion):
+        return routes
+    return Routes(wanted, champion)
+
+
+def _arms(assigned: ModelAssignment, by_version: Mapping[int, Model]) -> dict[int, Model]:
+    if assigned.traffic is None:
+        return {}
+    wanted = {assigned.champion, *(arm.version for arm in assigned.traffic.arms)}
+    return {version: model for version, model in by_version.items() if version in wanted}

@@ -33,6 +33,10 @@ class Answered:
     input_shapes: Sequence[tuple[int, ...]]
     output_shapes: Sequence[tuple[int, ...]]
     first_row: int = 0
+    table_version: int = 0
+    propensity: float = 1.0
+    arm: str = ""
+    experiment: str = ""
 
     @property
     def size(self) -> int:

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fserving/v1/prediction_log.proto\x12\x13headrace.serving.v1\"\xfa\x01\n\x10PredictionLogged\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x03\x12\x16\n\x0eprediction_ids\x18\x04 \x03(\t\x12\x16\n\x0e\x65vent_times_us\x18\x05 \x03(\x10\x12+\n\x06inputs\x18\x06 \x03(\x0b\x32\x1b.headrace.serving.v1.Tensor\x12,\n\x07outputs\x18\x07 \x03(\x0b\x32\x1b.headrace.serving.v1.Tensor\x12\x14\n\x0clogged_at_us\x18\x08 \x01(\x10\x12\x14\n\x0c\x64ropped_rows\x18\t \x01(\x04\"E\n\x06Tensor\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08\x64\x61tatype\x18\x02 \x01(\t\x12\r\n\x05shape\x18\x03 \x03(\x03\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fserving/v1/prediction_log.proto\x12\x13headrace.serving.v1\"\xc6\x02\n\x10PredictionLogged\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x03\x12\x16\n\x0eprediction_ids\x18\x04 \x03(\t\x12\x16\n\x0e\x65vent_times_us\x18\x05 \x03(\x10\x12+\n\x06inputs\x18\x06 \x03(\x0b\x32\x1b.headrace.serving.v1.Tensor\x12,\n\x07outputs\x18\x07 \x03(\x0b\x32\x1b.headrace.serving.v1.Tensor\x12\x14\n\x0clogged_at_us\x18\x08 \x01(\x10\x12\x14\n\x0c\x64ropped_rows\x18\t \x01(\x04\x12\x15\n\rtable_version\x18\x14 \x01(\x03\x12\x12\n\npropensity\x18\x15 \x01(\x01\x12\x0b\n\x03\x61rm\x18\x16 \x01(\t\x12\x12\n\nexperiment\x18\x17 \x01(\t\"\xc9\x02\n\x0eShadowCompared\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x03\x12\x16\n\x0eshadow_version\x18\x04 \x01(\x03\x12\x15\n\rtable_version\x18\x05 \x01(\x03\x12\x16\n\x0eprediction_ids\x18\x06 \x03(\t\x12\x11\n\tdistances\x18\x07 \x03(\x01\x12,\n\x07outputs\x18\x08 \x03(\x0b\x32\x1b.headrace.serving.v1.Tensor\x12\x33\n\x0eshadow_outputs\x18\t \x03(\x0b\x32\x1b.headrace.serving.v1.Tensor\x12\x16\n\x0e\x63ompared_at_us\x18\n \x01(\x10\x12\x18\n\x10\x64ropped_requests\x18\x0b \x01(\x04\x12\x17\n\x0f\x66\x61iled_requests\x18\x0c \x01(\x04\"E\n\x06Tensor\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08\x64\x61tatype\x18\x02 \x01(\t\x12\r\n\x05shape\x18\x03 \x03(\x03\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,7 +32,9 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'serving.v1.prediction_log_p
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_PREDICTIONLOGGED']._serialized_start=57
-  _globals['_PREDICTIONLOGGED']._serialized_end=307
-  _globals['_TENSOR']._serialized_start=309
-  _globals['_TENSOR']._serialized_end=378
+  _globals['_PREDICTIONLOGGED']._serialized_end=383
+  _globals['_SHADOWCOMPARED']._serialized_start=386
+  _globals['_SHADOWCOMPARED']._serialized_end=715
+  _globals['_TENSOR']._serialized_start=717
+  _globals['_TENSOR']._serialized_end=786
 # @@protoc_insertion_point(module_scope)
