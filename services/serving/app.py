@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import dataclass
 
 from headrace.events import (
+    LabelObserved,
     ModelPromoted,
     ModelVersionCreated,
     PromotionDecided,
@@ -15,6 +16,7 @@ from headrace.events.topics import VIEWS
 from headrace.runtime.bus import Subscription, Tail
 from headrace.runtime.service import Resources, Service
 from services.serving import api
+from services.serving.api import rollouts as rollouts_api
 from services.serving.api import traffic as traffic_api
 from services.serving.control.artifacts import ArtifactCache
 from services.serving.control.fleet import Fleet
@@ -24,6 +26,8 @@ from services.serving.control.promoted import PromotedModels
 from services.serving.control.reconciler import Reconciler
 from services.serving.control.rollout import Rollout
 from services.serving.control.traffic.director import TrafficDirector
+from services.serving.control.traffic.outcomes import Outcomes
+from services.serving.control.traffic.rollouts import RolloutDriver
 from services.serving.handlers import Handlers
 from services.serving.settings import Settings
 
@@ -47,11 +51,24 @@ def build(settings: Settings) -> Service[Settings]:
                 clock=resources.clock,
                 noted=control.parts(resources).reconciler.poke,
             ),
+            rollouts_api.router(
+                project=resources.settings.project,
+                bus=resources.bus,
+                driver=control.parts(resources).driver,
+            ),
         ],
-        subscriptions=lambda resources: [_subscription(control.parts(resources), resources)],
+        subscriptions=lambda resources: [
+            _subscription(control.parts(resources), resources),
+            Subscription(
+                group="serving.outcomes",
+                batches={LabelObserved: control.parts(resources).outcomes.on_labels},
+                twins_harmless=True,
+            ),
+        ],
         background=lambda resources: [
             lambda: _run(control.parts(resources), resources),
             control.parts(resources).intake.run,
+            control.parts(resources).driver.run,
         ],
         tails=lambda resources: [control.parts(resources).tail],
         checks=lambda resources: [control.parts(resources).trouble],
@@ -68,6 +85,8 @@ class Parts:
     reconciler: Reconciler
     cache: ArtifactCache
     tail: Tail
+    outcomes: Outcomes
+    driver: RolloutDriver
 
     async def trouble(self) -> str | None:
         """Why this process is not ready."""
@@ -95,7 +114,10 @@ def _wire(resources: Resources[Settings]) -> Parts:
     settings = resources.settings
     log = resources.log
     meters = DeploymentMeters(resources.metrics)
-    intake = LogIntake(kafka=settings.kafka, metrics=resources.metrics, log=log)
+    outcomes = Outcomes(project=settings.project)
+    intake = LogIntake(
+        kafka=settings.kafka, metrics=resources.metrics, log=log, published=outcomes.heard
+    )
     cache = ArtifactCache(directory=settings.cache_dir, blobs=resources.blobs)
     fleet = Fleet(
         log=log,
@@ -139,6 +161,15 @@ def _wire(resources: Resources[Settings]) -> Parts:
         promoted_read=tail.caught_up,
         log=log,
     )
+    driver = RolloutDriver(
+        project=settings.project,
+        bus=resources.bus,
+        fleet=fleet,
+        outcomes=outcomes,
+        clock=resources.clock,
+        noted=reconciler.poke,
+        log=log,
+    )
     return Parts(
         fleet=fleet,
         intake=intake,
@@ -146,6 +177,8 @@ def _wire(resources: Resources[Settings]) -> Parts:
         reconciler=reconciler,
         cache=cache,
         tail=tail,
+        outcomes=outcomes,
+        driver=driver,
     )
 
 

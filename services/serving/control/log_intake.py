@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -31,7 +32,16 @@ class _Received:
 class LogIntake:
     """Takes PredictionLogged records of all workers and publishes them."""
 
-    def __init__(self, *, kafka: str, metrics: Metrics, log: Log) -> None:
+    def __init__(
+        self,
+        *,
+        kafka: str,
+        metrics: Metrics,
+        log: Log,
+        published: Callable[[PredictionLogged], None],
+    ) -> None:
+        """`published` is called with every record that Kafka has."""
+        self._heard = published
         self._kafka = kafka
         self._log = log
         self._queue: asyncio.Queue[_Received] = asyncio.Queue(_WAITING)
@@ -85,6 +95,7 @@ class LogIntake:
                 break
         for received in batch:
             record = received.record
+            self._heard(record)
             self._rows.labels(record.model, str(record.version)).inc(len(record.prediction_ids))
             if not received.writer.is_closing():
                 received.writer.write(frame(Kind.PUBLISHED, numbered(received.number)))

@@ -12,8 +12,8 @@ sum s alone:
     M(m) = B(a + s, b + n - s) / (B(a, b) m^s (1-m)^(n-s)).
 
 By Ville's inequality M(m) reaches 1/alpha ever with a probability of at most alpha. So the m with
-M(m) < 1/alpha are a confidence sequence: an interval that holds the mean at all times at once. This is
-the mixture sequential probability ratio test of Robbins (1970, Annals of Mathematical
+M(m) < 1/alpha are a confidence sequence: an interval that holds the mean at all times at once.
+This is the mixture sequential probability ratio test of Robbins (1970, Annals of Mathematical
 Statistics 41(5)), in the beta-binomial form of Howard, Ramdas, McAuliffe and Sekhon (2021, Annals
 of Statistics 49(2), "Time-uniform, nonparametric, nonasymptotic confidence sequences"), for
 experiments that are peeked at as in Johari, Koomen, Pekelis and Walsh (2022, Operations Research

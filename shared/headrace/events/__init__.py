@@ -55,7 +55,6 @@ from headrace.events.tracking import (
 from headrace.events.traffic import (
     ArmComparison,
     BucketRange,
-    RewardObserved,
     RolloutChanged,
     TrafficArm,
     TrafficShadow,
@@ -100,7 +99,6 @@ __all__ = [
     "PromotionDecided",
     "PromotionRequested",
     "RetrainDecided",
-    "RewardObserved",
     "RolloutChanged",
     "RunFinished",
     "RunLogged",

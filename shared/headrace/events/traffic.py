@@ -1,4 +1,4 @@
-"""Events of traffic: tables, rollouts that drive themselves, and rewards sent to bandits."""
+"""Events of traffic: tables, rollouts that drive themselves."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pydantic import Field
 
 from headrace.events.base import EventData, Moment, Name, Part
 
-TableCause = Literal["request", "rollout", "bandit", "promotion"]
+TableCause = Literal["request", "rollout"]
 
 
 class TrafficArm(Part):
@@ -101,12 +101,3 @@ class RolloutChanged(EventData):
     reason: str
     author: Name
     changed_at: Moment
-
-
-class RewardObserved(EventData):
-    """What one prediction earned became known; only the first reward of a prediction counts."""
-
-    model: Name
-    prediction_id: Name
-    reward: float
-    observed_at: Moment = Field(description="Event time: when it became known")

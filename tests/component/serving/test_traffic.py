@@ -160,7 +160,11 @@ async def test_a_restarted_control_process_and_worker_route_as_before(
 async def test_what_cannot_be_a_table_is_refused_by_name(serving: Serving, model: str) -> None:
     await _with_candidate(serving, model)
     for body, status, field in (
-        ({"arms": [{"version": 2, "percent": 60}, {"version": 2, "percent": 1}]}, 400, "arms.0.name"),
+        (
+            {"arms": [{"version": 2, "percent": 60}, {"version": 2, "percent": 1}]},
+            400,
+            "arms.0.name",
+        ),
         ({"arms": [{"version": 1, "percent": 1}]}, 400, "arms.0.version"),
         ({"arms": [{"version": 2, "percent": 101}]}, 400, "arms.0.percent"),
         ({"shadows": [{"version": 1, "percent": 5}]}, 400, "shadows.0"),
