@@ -14,6 +14,7 @@ from services.serving.worker.inference import Inference
 from services.serving.worker.meters import Meters
 from services.serving.worker.model import Model, load
 from services.serving.worker.prediction_log import PredictionLog
+from services.serving.worker.routing.shadows import Shadows
 from services.serving.worker.statistics import Statistics
 from services.serving.worker.table import Entry, Reign, Serving, Table
 
@@ -79,6 +80,7 @@ def data_plane(directory: Path, *, max_log_rows: int = 100_000, max_rows: int = 
         log=log,
         meters=Meters(metrics),
         statistics=statistics,
+        shadows=Shadows(),
         first_answer=lambda: first_answers.append(None),
         max_rows=max_rows,
     )

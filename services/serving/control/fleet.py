@@ -114,6 +114,8 @@ class Fleet:
                 hello = Hello.model_validate_json(payload)
                 if hello.channel == "log":
                     await self._take_log(reader, writer)
+                elif hello.channel == "shadow":
+                    await self._take_shadows(reader)
                 else:
                     await self._follow(hello, reader, writer)
         writer.close()
@@ -124,6 +126,12 @@ class Fleet:
             if kind is Kind.LOG:
                 number, record = split_numbered(payload)
                 await self._intake.add(writer, number, record)
+
+    async def _take_shadows(self, reader: asyncio.StreamReader) -> None:
+        while True:
+            kind, payload = await read_frame(reader)
+            if kind is Kind.SHADOW:
+                self._intake.add_shadows(payload)
 
     async def _follow(
         self, hello: Hello, reader: asyncio.StreamReader, writer: asyncio.StreamWriter

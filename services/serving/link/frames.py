@@ -22,6 +22,7 @@ class Kind(IntEnum):
     STATUS = 3
     LOG = 4
     PUBLISHED = 5
+    SHADOW = 6
 
 
 def frame(kind: Kind, payload: bytes) -> bytes:

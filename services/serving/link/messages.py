@@ -16,11 +16,11 @@ class _Message(BaseModel):
 
 
 class Hello(_Message):
-    """First frame of a worker on each of its two connections."""
+    """First frame of a worker on each of its connections."""
 
     worker: str
     pid: int
-    channel: Literal["control", "log"]
+    channel: Literal["control", "log", "shadow"]
 
 
 class VersionFiles(_Message):

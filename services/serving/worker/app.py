@@ -22,6 +22,8 @@ from services.serving.worker.inference import Inference
 from services.serving.worker.log_link import LogLink
 from services.serving.worker.meters import Meters
 from services.serving.worker.prediction_log import PredictionLog
+from services.serving.worker.routing.shadow_link import ShadowLink
+from services.serving.worker.routing.shadows import Shadows
 from services.serving.worker.statistics import Statistics
 from services.serving.worker.table import Serving
 
@@ -51,6 +53,7 @@ class _Parts:
     control: ControlLink
     log: LogLink
     predictions: PredictionLog
+    shadows: ShadowLink
 
 
 class Worker:
@@ -67,6 +70,7 @@ class Worker:
         links = [
             asyncio.create_task(parts.control.run(), name="control-link"),
             asyncio.create_task(parts.log.run(parts.predictions), name="log-link"),
+            asyncio.create_task(parts.shadows.run(), name="shadow-link"),
         ]
         applied = asyncio.create_task(parts.control.applied.wait(), name="applied")
         try:
@@ -149,11 +153,13 @@ class Worker:
             ship_rows=MAX_ROWS,
             full=log.wake,
         )
+        shadows = Shadows()
         inference = Inference(
             serving=self._serving,
             log=predictions,
             meters=meters,
             statistics=Statistics(),
+            shadows=shadows,
             first_answer=control.status_changed,
             max_rows=settings.max_batch_rows,
         )
@@ -168,7 +174,18 @@ class Worker:
             max_message_bytes=settings.max_message_bytes,
             shared_port=settings.grpc_shared_port,
         )
-        return _Parts(front=front, control=control, log=log, predictions=predictions)
+        return _Parts(
+            front=front,
+            control=control,
+            log=log,
+            predictions=predictions,
+            shadows=ShadowLink(
+                socket=settings.socket,
+                worker=self._id,
+                project=settings.project,
+                shadows=shadows,
+            ),
+        )
 
 
 @asynccontextmanager

@@ -34,7 +34,7 @@ _COUNTS_SECONDS: Final = 0.5
 
 @asynccontextmanager
 async def connected(
-    socket: Path, *, worker: str, channel: Literal["control", "log"]
+    socket: Path, *, worker: str, channel: Literal["control", "log", "shadow"]
 ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     """A connection on which we have introduced ourselves. Raises OSError if nobody listens."""
     reader, writer = await asyncio.open_unix_connection(str(socket))

@@ -23,6 +23,7 @@ from services.serving.worker.requests import (
     requested_outputs,
 )
 from services.serving.worker.routing.router import Choice, Router
+from services.serving.worker.routing.shadows import Shadows
 from services.serving.worker.statistics import Execution, Statistics
 from services.serving.worker.table import FirstAnswer, Serving
 from services.serving.worker.tensors import Array, encode
@@ -38,11 +39,13 @@ class Inference:
         log: PredictionLog,
         meters: Meters,
         statistics: Statistics,
+        shadows: Shadows,
         first_answer: Callable[[], None],
         max_rows: int,
     ) -> None:
         """`first_answer` is called, from any thread, when a new champion has answered once."""
         self._router = Router(serving)
+        self._shadows = shadows
         self._log = log
         self._meters = meters
         self._statistics = statistics
@@ -104,6 +107,7 @@ class Inference:
             if reign.note_first(first):
                 self._first_answer()
         answer = _reply(model, request_id, places, raws, outputs)
+        self._shadows.offer(choice, rows.feed, rows.count, outputs)
         execution = Execution(
             requests=1,
             rows=rows.count,

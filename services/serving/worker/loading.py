@@ -69,6 +69,7 @@ def _entry(assigned: ModelAssignment, models: Loaded, before: Entry | None) -> E
         versions=versions,
         routes=_routes(assigned, before),
         arms=_arms(assigned, by_version),
+        shadows=_shadows(assigned, by_version),
         aliases=assigned.aliases,
     )
 
@@ -82,6 +83,13 @@ def _routes(assigned: ModelAssignment, before: Entry | None) -> Routes | None:
     if routes is not None and (routes.assigned, routes.champion) == (wanted, champion):
         return routes
     return Routes(wanted, champion)
+
+
+def _shadows(assigned: ModelAssignment, by_version: Mapping[int, Model]) -> list[tuple[Model, int]]:
+    wanted = assigned.traffic.shadows if assigned.traffic else []
+    return [
+        (by_version[each.version], each.weight) for each in wanted if each.version in by_version
+    ]
 
 
 def _arms(assigned: ModelAssignment, by_version: Mapping[int, Model]) -> dict[int, Model]:

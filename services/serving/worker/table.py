@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -56,6 +56,8 @@ class Entry:
     routes: Routes | None = None
     arms: Mapping[int, Model] = field(default_factory=dict)
     """Models by version, those of the traffic table and the champion."""
+    shadows: Sequence[tuple[Model, int]] = ()
+    """Models that run beside the answers, and beside how many of 10,000."""
     aliases: Mapping[str, int] = field(default_factory=dict)
 
     def labelled(self, label: str) -> int | None:

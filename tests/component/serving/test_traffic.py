@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import httpx
+import numpy as np
 import tritonclient.grpc.aio as triton
 
 from headrace.events import (
     PredictionLogged,
+    ShadowCompared,
     TrafficState,
     TrafficTableChanged,
     TrafficTableFailed,
@@ -105,6 +107,34 @@ async def test_labels_name_versions(serving: Serving, model: str) -> None:
             return False
 
     await until(resolved, what="@newest")
+
+
+async def test_a_shadow_is_compared_and_never_answers(serving: Serving, model: str) -> None:
+    await _with_candidate(serving, model)
+    table = await _set(serving, model, shadows=[{"version": 2, "percent": 100}])
+    async with triton.InferenceServerClient(serving.grpc) as client:
+        for number in range(20):
+            assert await ask(client, model, request_id=f"s{number}") == 1.0
+    wanted = {f"s{number}/0" for number in range(20)}
+
+    def compared() -> list[ShadowCompared]:
+        return [
+            event.data
+            for event in serving.events
+            if isinstance(event.data, ShadowCompared) and event.data.model == model
+        ]
+
+    await until(
+        lambda: {row for each in compared() for row in each.prediction_ids} == wanted,
+        what="all rows compared",
+    )
+    first = compared()[0]
+    pair = (first.version, first.shadow_version, first.table_version)
+    assert pair == (1, 2, table["version"])
+    assert {distance for each in compared() for distance in each.distances} == {1.0}
+    rows = len(first.prediction_ids)
+    assert first.outputs[0].data == np.full(rows, 1.0, "<f4").tobytes()
+    assert first.shadow_outputs[0].data == np.full(rows, 2.0, "<f4").tobytes()
 
 
 async def test_a_table_that_names_a_broken_version_leaves_the_one_before(

@@ -76,6 +76,7 @@ class Choice:
     arm: str = ""
     propensity: float = 1.0
     labelled: bool = False
+    shadows: Sequence[tuple[Model, int]] = ()
 
     @property
     def table_version(self) -> int:
@@ -145,6 +146,7 @@ def _routed(
         routes=routes,
         arm=arm,
         propensity=0.0 if pinned else routes.propensities[arm],
+        shadows=entry.shadows,
     )
 
 
