@@ -193,6 +193,8 @@ class Rollout:
                     tx.connection, project=deployment.order.project, model=deployment.model
                 )
                 emit_failed(tx, deployment, kept, reason=reason, at=self._clock.now())
+                if self._has_flipped(deployment):
+                    await self._end_traffic(tx, deployment)
         self._meters.failed(deployment.order.kind)
         self._log.error("deployment_failed", **_names(deployment), reason=reason)
         self._arrange(deployment.model, self._lineup(deployment.model).without(deployment.number))
@@ -255,7 +257,8 @@ class Rollout:
             event = emit_deployed(tx, done)
             await store.note_deployed_event(tx.connection, done.number, event)
             emit_state(tx, replace(done, deployed_event=event))
-            await self._end_traffic(tx, done)
+            if done.previous_version != done.version:
+                await self._end_traffic(tx, done)
             if done.first_prediction_id is not None:
                 emit_first_answer(tx, done, cause=event)
         self._meters.deployed(done)
@@ -267,10 +270,12 @@ class Rollout:
             correlation_id=done.order.correlation_id,
         )
 
+    def _has_flipped(self, deployment: Deployment) -> bool:
+        champion = self._lineup(deployment.model).champion
+        return champion is not None and champion.deployment.number == deployment.number
+
     async def _end_traffic(self, tx: Tx, done: Deployment) -> None:
         """A table compares with a champion: another one ends it."""
-        if done.previous_version == done.version:
-            return
         project, model = done.order.project, done.model
         if await traffic_store.end(tx.connection, project=project, model=model):
             tx.tombstone(TrafficState, project, model)

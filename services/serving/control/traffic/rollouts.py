@@ -124,13 +124,15 @@ class RolloutDriver:
         caller = Caller(correlation_id=rollout.correlation_id)
         try:
             async with self._bus.transaction(caller) as tx:
-                await self._step(tx, rollout)
+                changed = await self._step(tx, rollout)
         except HeadraceError as error:
             self._log.warning("rollout_waits", model=rollout.model, reason=str(error))
             return
-        self._noted()
+        if changed:
+            self._noted()
 
-    async def _step(self, tx: Tx, rollout: Rollout) -> None:
+    async def _step(self, tx: Tx, rollout: Rollout) -> bool:
+        """Whether there may be a new table."""
         champion = await traffic.lock(tx.connection, project=self._project, model=rollout.model)
         table = await traffic.latest(tx.connection, project=self._project, model=rollout.model)
         if champion == rollout.plan.version:
@@ -145,7 +147,8 @@ class RolloutDriver:
             await self._end(tx, rollout, RolloutState.ABORTED, "abort", reason)
         elif table.state is TableState.IN_FORCE and rollout.state is RolloutState.RUNNING:
             current = replace(rollout, step_at=table.in_force_at or rollout.step_at)
-            await self._act(tx, current, await self._decision(tx, current))
+            return await self._act(tx, current, await self._decision(tx, current))
+        return False
 
     async def _decision(self, tx: Tx, rollout: Rollout) -> Decision:
         losses = await rollouts.losses(tx.connection, rollout)
@@ -169,10 +172,10 @@ class RolloutDriver:
                         )
         return counts
 
-    async def _act(self, tx: Tx, rollout: Rollout, decision: Decision) -> None:
+    async def _act(self, tx: Tx, rollout: Rollout, decision: Decision) -> bool:
         match decision.act:
             case "wait":
-                return
+                return False
             case "abort":
                 await self._abort(tx, rollout, decision)
             case "advance":
@@ -182,6 +185,7 @@ class RolloutDriver:
         self._log.info(
             "rollout_decided", model=rollout.model, act=decision.act, reason=decision.reason
         )
+        return decision.act != "promote"
 
     async def _advance(self, tx: Tx, rollout: Rollout, decision: Decision) -> None:
         step = rollout.step + 1

@@ -120,25 +120,28 @@ class Router:
         request_id = request.id or new_id()
         name, wanted = request.model_name, request.model_version
         entry = table.entries.get(name)
-        if wanted or entry is None or entry.routes is None:
+        if wanted or entry is None or entry.routes is None or entry.champion is None:
             model, reign = table.answering(name, wanted)
             labelled = bool(wanted) and not wanted.isdigit()
             return Choice(model=model, reign=reign, request_id=request_id, labelled=labelled)
-        return _routed(entry, entry.routes, request, details, request_id)
+        return _routed(entry, entry.champion, entry.routes, request, details, request_id)
 
 
 def _routed(
-    entry: Entry, routes: Routes, request: ModelInferRequest, details: Details, request_id: str
+    entry: Entry,
+    champion: Reign,
+    routes: Routes,
+    request: ModelInferRequest,
+    details: Details,
+    request_id: str,
 ) -> Choice:
     sticky = details.first(_STICKY)
     pinned = None if sticky else _pinned_arm(routes, request.model_name, details.first(_ROUTE))
     arm = pinned or routes.owners[_bucket(routes.salt, sticky, request)]
-    champion = entry.champion
     model = entry.arms.get(routes.versions[arm])
-    if model is None or champion is None:
-        # Its arm could not be loaded here: the champion answers rather than nobody.
-        model = champion.model if champion else next(iter(entry.versions.values()))
-        return Choice(model=model, reign=champion, request_id=request_id)
+    if model is None:
+        # The arm could not be loaded here: the champion answers rather than nobody.
+        return Choice(model=champion.model, reign=champion, request_id=request_id)
     return Choice(
         model=model,
         reign=champion if model is champion.model else None,
