@@ -5,17 +5,21 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
+import numpy as np
+
 from headrace.events import (
     LabelObserved,
     ModelPromoted,
     ModelVersionCreated,
     PromotionDecided,
     PromotionRequested,
+    RewardObserved,
 )
 from headrace.events.topics import VIEWS
 from headrace.runtime.bus import Subscription, Tail
 from headrace.runtime.service import Resources, Service
 from services.serving import api
+from services.serving.api import bandits as bandits_api
 from services.serving.api import rollouts as rollouts_api
 from services.serving.api import traffic as traffic_api
 from services.serving.control.artifacts import ArtifactCache
@@ -25,6 +29,7 @@ from services.serving.control.meters import DeploymentMeters
 from services.serving.control.promoted import PromotedModels
 from services.serving.control.reconciler import Reconciler
 from services.serving.control.rollout import Rollout
+from services.serving.control.traffic.bandits import BanditDriver
 from services.serving.control.traffic.director import TrafficDirector
 from services.serving.control.traffic.outcomes import Outcomes
 from services.serving.control.traffic.rollouts import RolloutDriver
@@ -51,6 +56,11 @@ def build(settings: Settings) -> Service[Settings]:
                 clock=resources.clock,
                 noted=control.parts(resources).reconciler.poke,
             ),
+            bandits_api.router(
+                project=resources.settings.project,
+                bus=resources.bus,
+                driver=control.parts(resources).bandits,
+            ),
             rollouts_api.router(
                 project=resources.settings.project,
                 bus=resources.bus,
@@ -61,7 +71,10 @@ def build(settings: Settings) -> Service[Settings]:
             _subscription(control.parts(resources), resources),
             Subscription(
                 group="serving.outcomes",
-                batches={LabelObserved: control.parts(resources).outcomes.on_labels},
+                batches={
+                    LabelObserved: control.parts(resources).outcomes.on_labels,
+                    RewardObserved: control.parts(resources).outcomes.on_rewards,
+                },
                 twins_harmless=True,
             ),
         ],
@@ -69,6 +82,7 @@ def build(settings: Settings) -> Service[Settings]:
             lambda: _run(control.parts(resources), resources),
             control.parts(resources).intake.run,
             control.parts(resources).driver.run,
+            control.parts(resources).bandits.run,
         ],
         tails=lambda resources: [control.parts(resources).tail],
         checks=lambda resources: [control.parts(resources).trouble],
@@ -87,6 +101,7 @@ class Parts:
     tail: Tail
     outcomes: Outcomes
     driver: RolloutDriver
+    bandits: BanditDriver
 
     async def trouble(self) -> str | None:
         """Why this process is not ready."""
@@ -179,6 +194,15 @@ def _wire(resources: Resources[Settings]) -> Parts:
         tail=tail,
         outcomes=outcomes,
         driver=driver,
+        bandits=BanditDriver(
+            project=settings.project,
+            bus=resources.bus,
+            outcomes=outcomes,
+            clock=resources.clock,
+            random=np.random.default_rng(),
+            noted=reconciler.poke,
+            log=log,
+        ),
     )
 
 

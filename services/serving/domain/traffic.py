@@ -24,7 +24,7 @@ MAX_SHADOWS: Final = 8
 CHAMPION_ARM: Final = "champion"
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
-Cause = Literal["request", "rollout"]
+Cause = Literal["request", "rollout", "bandit"]
 
 
 class TableState(StrEnum):
@@ -118,7 +118,7 @@ class TrafficTable:
 class Setting:
     """Who sets a plan, why, and upon which table (None: whatever is there).
 
-    `owner` is the id of the rollout that drives the table.
+    `owner` is the id of the rollout or bandit that drives the table.
     """
 
     plan: Plan

@@ -56,7 +56,28 @@ create unique index rollout_running on rollout (project, model)
     where state in ('running', 'promoting');
 create index rollout_of_model on rollout (project, model, started_at desc);
 
--- Labelled predictions of a rollout, put together from whichever half comes first.
+-- Bandits; at most one runs for a model.
+create table bandit (
+    bandit_id text primary key,
+    project text not null,
+    model text not null,
+    plan jsonb not null,
+    running boolean not null,
+    champion integer not null,
+    first_table integer not null,
+    table_version integer not null,
+    judged bigint not null,
+    author text not null,
+    reason text not null,
+    correlation_id text not null,
+    started_at timestamptz not null,
+    weighed_at timestamptz not null,
+    outcome text
+);
+create unique index bandit_running on bandit (project, model) where running;
+create index bandit_of_model on bandit (project, model, started_at desc);
+
+-- Labelled predictions of a rollout, and rewarded ones of a bandit, put together from whichever half comes first.
 create table outcome (
     project text not null,
     model text not null,

@@ -123,7 +123,7 @@ async def losses(connection: Connection, rollout: Rollout) -> Mapping[str, Losse
         " power(abs(score - label), 2) when 'absolute' then abs(score - label) / $5"
         " else (abs(score - label) > $5)::int end)) as total from outcome"
         " where project=$1 and model=$2 and table_version=$3"
-        " and score is not null and label is not null group by arm",
+        " and score <> 'NaN' and label is not null group by arm",
         rollout.project,
         rollout.model,
         rollout.table,

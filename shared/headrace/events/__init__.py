@@ -55,6 +55,7 @@ from headrace.events.tracking import (
 from headrace.events.traffic import (
     ArmComparison,
     BucketRange,
+    RewardObserved,
     RolloutChanged,
     TrafficArm,
     TrafficShadow,
@@ -99,6 +100,7 @@ __all__ = [
     "PromotionDecided",
     "PromotionRequested",
     "RetrainDecided",
+    "RewardObserved",
     "RolloutChanged",
     "RunFinished",
     "RunLogged",

@@ -182,6 +182,7 @@ CONTRACTS: Final[tuple[Contract[Data], ...]] = cast(
             subject="model",
         ),
         _contract("serving", ShadowCompared, topics.SERVING_SHADOWS, "model"),
+        _contract("serving", traffic.RewardObserved, topics.SERVING_REWARDS, "model"),
         _contract("monitoring", monitoring.LabelObserved, topics.MONITORING_LABELS, "model"),
         _contract(
             "monitoring", monitoring.LabelledDataWritten, topics.MONITORING_DATASETS, "dataset"

@@ -92,6 +92,9 @@ SERVING_TRAFFIC_STATE: Final = Topic(
 SERVING_SHADOWS: Final = Topic(
     name="serving.shadow.log.v1", partitions=6, retention_ms=2 * _DAY, kind="telemetry"
 )
+SERVING_REWARDS: Final = Topic(
+    name="serving.reward.intake.v1", partitions=6, retention_ms=7 * _DAY, kind="telemetry"
+)
 MONITORING_LABELS: Final = Topic(
     name="monitoring.label.intake.v1", partitions=6, retention_ms=7 * _DAY, kind="telemetry"
 )
@@ -117,6 +120,7 @@ TOPICS: Final[tuple[Topic, ...]] = (
     SERVING_TRAFFIC,
     SERVING_TRAFFIC_STATE,
     SERVING_SHADOWS,
+    SERVING_REWARDS,
     MONITORING_LABELS,
     MONITORING_DATASETS,
     MONITORING_ALERTS,
@@ -139,7 +143,7 @@ GROUPS: Final[Mapping[str, tuple[Topic, ...]]] = {
         REGISTRY_MODELS,
     ),
     "serving.events": (REGISTRY_MODELS,),
-    "serving.outcomes": (MONITORING_LABELS,),
+    "serving.outcomes": (MONITORING_LABELS, SERVING_REWARDS),
     "monitoring.telemetry": (SERVING_LOG, MONITORING_LABELS),
     "monitoring.events": (SERVING_DEPLOYMENTS,),
 }

@@ -1,4 +1,4 @@
-"""Events of traffic: tables, rollouts that drive themselves."""
+"""Events of traffic: tables, rollouts that drive themselves, rewards of bandits."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pydantic import Field
 
 from headrace.events.base import EventData, Moment, Name, Part
 
-TableCause = Literal["request", "rollout"]
+TableCause = Literal["request", "rollout", "bandit"]
 
 
 class TrafficArm(Part):
@@ -101,3 +101,12 @@ class RolloutChanged(EventData):
     reason: str
     author: Name
     changed_at: Moment
+
+
+class RewardObserved(EventData):
+    """What one prediction earned became known; only the first reward of a prediction counts."""
+
+    model: Name
+    prediction_id: Name
+    reward: float = Field(allow_inf_nan=False, description="In [0, 1] for a bernoulli bandit")
+    observed_at: Moment = Field(description="Event time: when it became known")

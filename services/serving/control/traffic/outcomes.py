@@ -12,10 +12,11 @@ from typing import Final
 
 import numpy as np
 
-from headrace.events import LabelObserved, PredictionLogged
+from headrace.events import LabelObserved, PredictionLogged, RewardObserved
 from headrace.runtime.bus import Event, Tx
+from services.serving.domain.bandit import Bandit
 from services.serving.domain.rollouts import Rollout
-from services.serving.store import rollouts
+from services.serving.store import bandits, rollouts
 from services.serving.store.rollouts import Predicted
 
 _DTYPES: Final = {"FP32": "<f4", "FP64": "<f8"}
@@ -28,6 +29,7 @@ class Outcomes:
     def __init__(self, *, project: str) -> None:
         self._project = project
         self._watched: frozenset[tuple[str, int]] = frozenset()
+        self._bandits: dict[str, int] = {}
         self._waiting: deque[Predicted] = deque(maxlen=_MAX_WAITING)
 
     def watch(self, running: Sequence[Rollout]) -> None:
@@ -36,9 +38,17 @@ class Outcomes:
             (rollout.model, rollout.table) for rollout in running if rollout.plan.quality
         )
 
+    def watch_bandits(self, running: Sequence[Bandit]) -> None:
+        """Keep predictions under every table of these bandits."""
+        self._bandits = {bandit.model: bandit.first_table for bandit in running}
+
     def heard(self, record: PredictionLogged) -> None:
         """A micro-batch was published."""
-        if (record.model, record.table_version) in self._watched and record.propensity > 0:
+        first = self._bandits.get(record.model)
+        wanted = (record.model, record.table_version) in self._watched or (
+            first is not None and record.table_version >= first
+        )
+        if wanted and record.propensity > 0:
             self._waiting.extend(_predictions(record))
 
     async def flush(self, tx: Tx) -> None:
@@ -60,20 +70,37 @@ class Outcomes:
         if labels:
             await rollouts.note_labels(tx.connection, labels)
 
+    async def on_rewards(self, events: Sequence[Event[RewardObserved]], tx: Tx) -> None:
+        """Rewards of models that a bandit weighs."""
+        running = await bandits.running(tx.connection, project=self._project)
+        models = {bandit.model for bandit in running}
+        rewards = [
+            (event.data.project, event.data.model, event.data.prediction_id, event.data.reward)
+            for event in events
+            if event.data.project == self._project and event.data.model in models
+        ]
+        if rewards:
+            await rollouts.note_labels(tx.connection, rewards)
+
 
 def _predictions(record: PredictionLogged) -> Iterator[Predicted]:
     """One a row: the last value of the first real-valued output."""
-    output = next((each for each in record.outputs if each.datatype in _DTYPES), None)
-    rows = len(record.prediction_ids)
-    if output is None or not rows:
-        return
-    values = np.frombuffer(output.data, _DTYPES[output.datatype]).reshape(rows, -1)
-    for prediction_id, row in zip(record.prediction_ids, values, strict=True):
+    for prediction_id, score in zip(record.prediction_ids, _scores(record), strict=True):
         yield Predicted(
             project=record.project,
             model=record.model,
             prediction_id=prediction_id,
             table_version=record.table_version,
             arm=record.arm,
-            score=float(row[-1]),
+            score=score,
         )
+
+
+def _scores(record: PredictionLogged) -> list[float]:
+    """NaN where there is no such output: a bandit asks for rewards only."""
+    rows = len(record.prediction_ids)
+    output = next((each for each in record.outputs if each.datatype in _DTYPES), None)
+    if output is None or not output.data:
+        return [float("nan")] * rows
+    values = np.frombuffer(output.data, _DTYPES[output.datatype]).reshape(rows, -1)
+    return [float(value) for value in values[:, -1]]

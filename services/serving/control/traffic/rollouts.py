@@ -39,7 +39,7 @@ from services.serving.domain.traffic import (
     TableState,
     TrafficTable,
 )
-from services.serving.store import rollouts, traffic
+from services.serving.store import bandits, rollouts, traffic
 
 _PAUSE: Final = 0.5
 _Action = Literal["start", "advance", "promote", "abort", "finish"]
@@ -75,8 +75,9 @@ class RolloutDriver:
         check_rollout(plan)
         champion = await traffic.lock(tx.connection, project=self._project, model=model)
         running = await rollouts.running(tx.connection, project=self._project)
-        if any(each.model == model for each in running):
-            raise Conflict(f"a rollout of {model!r} runs already; end it first")
+        weighed = await bandits.running(tx.connection, project=self._project)
+        if model in {each.model for each in running} | {each.model for each in weighed}:
+            raise Conflict(f"a rollout or a bandit of {model!r} runs already; end it first")
         now = self._clock.now()
         rollout = Rollout(
             rollout_id=new_id(),
