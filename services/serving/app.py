@@ -5,11 +5,23 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from headrace.events import ModelPromoted, PromotionDecided, PromotionRequested
+import numpy as np
+
+from headrace.events import (
+    LabelObserved,
+    ModelPromoted,
+    ModelVersionCreated,
+    PromotionDecided,
+    PromotionRequested,
+    RewardObserved,
+)
 from headrace.events.topics import VIEWS
 from headrace.runtime.bus import Subscription, Tail
 from headrace.runtime.service import Resources, Service
 from services.serving import api
+from services.serving.api import bandits as bandits_api
+from services.serving.api import rollouts as rollouts_api
+from services.serving.api import traffic as traffic_api
 from services.serving.control.artifacts import ArtifactCache
 from services.serving.control.explicit import ExplicitModels
 from services.serving.control.fleet import Fleet
@@ -20,6 +32,10 @@ from services.serving.control.promoted import PromotedModels
 from services.serving.control.reconciler import Reconciler
 from services.serving.control.rollout import Rollout
 from services.serving.control.signatures import Signatures
+from services.serving.control.traffic.bandits import BanditDriver
+from services.serving.control.traffic.director import TrafficDirector
+from services.serving.control.traffic.outcomes import Outcomes
+from services.serving.control.traffic.rollouts import RolloutDriver
 from services.serving.handlers import Handlers
 from services.serving.settings import Settings
 
@@ -37,12 +53,40 @@ def build(settings: Settings) -> Service[Settings]:
                 pool=resources.pool,
                 workers=control.parts(resources).fleet,
                 log_rules=control.parts(resources).log_rules,
-            )
+            ),
+            traffic_api.router(
+                project=resources.settings.project,
+                bus=resources.bus,
+                clock=resources.clock,
+                noted=control.parts(resources).reconciler.poke,
+            ),
+            bandits_api.router(
+                project=resources.settings.project,
+                bus=resources.bus,
+                driver=control.parts(resources).bandits,
+            ),
+            rollouts_api.router(
+                project=resources.settings.project,
+                bus=resources.bus,
+                driver=control.parts(resources).driver,
+            ),
         ],
-        subscriptions=lambda resources: [_subscription(control.parts(resources), resources)],
+        subscriptions=lambda resources: [
+            _subscription(control.parts(resources), resources),
+            Subscription(
+                group="serving.outcomes",
+                batches={
+                    LabelObserved: control.parts(resources).outcomes.on_labels,
+                    RewardObserved: control.parts(resources).outcomes.on_rewards,
+                },
+                twins_harmless=True,
+            ),
+        ],
         background=lambda resources: [
             lambda: _run(control.parts(resources), resources),
             control.parts(resources).intake.run,
+            control.parts(resources).driver.run,
+            control.parts(resources).bandits.run,
         ],
         tails=lambda resources: [control.parts(resources).tail],
         checks=lambda resources: [control.parts(resources).trouble],
@@ -61,6 +105,9 @@ class Parts:
     explicit: ExplicitModels
     cache: ArtifactCache
     tail: Tail
+    outcomes: Outcomes
+    driver: RolloutDriver
+    bandits: BanditDriver
 
     async def trouble(self) -> str | None:
         """Why this process is not ready."""
@@ -88,7 +135,10 @@ def _wire(resources: Resources[Settings]) -> Parts:
     settings = resources.settings
     log = resources.log
     meters = DeploymentMeters(resources.metrics)
-    intake = LogIntake(kafka=settings.kafka, metrics=resources.metrics, log=log)
+    outcomes = Outcomes(project=settings.project)
+    intake = LogIntake(
+        kafka=settings.kafka, metrics=resources.metrics, log=log, published=outcomes.heard
+    )
     cache = ArtifactCache(directory=settings.cache_dir, blobs=resources.blobs)
     fleet = Fleet(
         log=log,
@@ -96,6 +146,10 @@ def _wire(resources: Resources[Settings]) -> Parts:
         first_answer=lambda status: reconciler.first_answer(status),  # noqa: PLW0108 - made below
         size_changed=meters.workers,
         asked=lambda request: explicit.carry_out(request),  # noqa: PLW0108 - made below
+    )
+    promoted = PromotedModels(
+        project=settings.project,
+        moved=lambda: reconciler.aliases_moved(),  # noqa: PLW0108 - made below
     )
     rollout = Rollout(
         bus=resources.bus,
@@ -105,9 +159,16 @@ def _wire(resources: Resources[Settings]) -> Parts:
         fleet=fleet,
         meters=meters,
         clock=resources.clock,
+        aliases=promoted.aliases_of,
         log=log,
     )
-    promoted = PromotedModels(project=settings.project)
+    director = TrafficDirector(
+        project=settings.project,
+        bus=resources.bus,
+        rollout=rollout,
+        clock=resources.clock,
+        log=log,
+    )
     tail = Tail(
         kafka=settings.kafka,
         topics=VIEWS["serving"],
@@ -119,6 +180,7 @@ def _wire(resources: Resources[Settings]) -> Parts:
         project=settings.project,
         pool=resources.pool,
         rollout=rollout,
+        traffic=director,
         promoted=promoted,
         promoted_read=tail.caught_up,
         log=log,
@@ -138,6 +200,15 @@ def _wire(resources: Resources[Settings]) -> Parts:
         can_hash=bool(settings.log_hash_key.get_secret_value()),
         log=log,
     )
+    driver = RolloutDriver(
+        project=settings.project,
+        bus=resources.bus,
+        fleet=fleet,
+        outcomes=outcomes,
+        clock=resources.clock,
+        noted=reconciler.poke,
+        log=log,
+    )
     return Parts(
         fleet=fleet,
         log_rules=log_rules,
@@ -147,6 +218,17 @@ def _wire(resources: Resources[Settings]) -> Parts:
         explicit=explicit,
         cache=cache,
         tail=tail,
+        outcomes=outcomes,
+        driver=driver,
+        bandits=BanditDriver(
+            project=settings.project,
+            bus=resources.bus,
+            outcomes=outcomes,
+            clock=resources.clock,
+            random=np.random.default_rng(),
+            noted=reconciler.poke,
+            log=log,
+        ),
     )
 
 
@@ -159,6 +241,7 @@ def _subscription(parts: Parts, resources: Resources[Settings]) -> Subscription:
     return Subscription(
         group="serving.events",
         handlers={
+            ModelVersionCreated: handlers.on_model_version_created,
             PromotionRequested: handlers.on_promotion_requested,
             PromotionDecided: handlers.on_promotion_decided,
             ModelPromoted: handlers.on_model_promoted,

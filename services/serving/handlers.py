@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from headrace.events import ModelPromoted, PromotionDecided, PromotionRequested
+from headrace.events import ModelPromoted, ModelVersionCreated, PromotionDecided, PromotionRequested
 from headrace.runtime.bus import Event, Tx
 from services.serving import store
 from services.serving.domain import CHAMPION, Kind, Order
+from services.serving.store import traffic
 
 
 class Handlers:
@@ -29,6 +30,24 @@ class Handlers:
         self._project = project
         self._noted = noted
         self._rejected = rejected
+
+    async def on_model_version_created(self, event: Event[ModelVersionCreated], tx: Tx) -> None:
+        """A traffic table may name it from now on, if its files were verified."""
+        data = event.data
+        if data.project != self._project or data.digest is None:
+            return
+        order = Order(
+            project=data.project,
+            model=data.model,
+            version=data.version,
+            kind="warm",
+            digest=data.digest,
+            files=tuple(data.files),
+            cause_event=event.id,
+            correlation_id=event.correlation_id,
+            traceparent=None,
+        )
+        await traffic.know_version(tx.connection, order)
 
     async def on_promotion_requested(self, event: Event[PromotionRequested], tx: Tx) -> None:
         """A candidate: prove it and have it in memory before anybody decides."""
@@ -65,6 +84,7 @@ class Handlers:
             traceparent=event.envelope.traceparent,
             promoted_at=data.promoted_at if isinstance(data, ModelPromoted) else None,
         )
+        await traffic.know_version(tx.connection, order)
         if not await store.take_order(tx.connection, order):
             # The state topic told of this promotion before: nothing is to be kept warm for it.
             await store.drop_candidates(

@@ -24,6 +24,7 @@ from services.serving.worker.meters import StatisticsCollector
 from services.serving.worker.model import Model, load
 from services.serving.worker.prediction_log import PredictionLog
 from services.serving.worker.rest import Limits, RestApplication
+from services.serving.worker.routing.shadows import Shadows
 from services.serving.worker.statistics import Statistics
 from services.serving.worker.table import Entry, Reign, Serving, Table
 
@@ -137,6 +138,7 @@ def data_plane(
         serving=serving,
         log=log,
         statistics=statistics,
+        shadows=Shadows(),
         first_answer=lambda: first_answers.append(None),
         max_rows=max_rows,
         limits=limits,

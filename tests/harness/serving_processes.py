@@ -27,11 +27,19 @@ from headrace.events import (
     FileRef,
     ModelAliasState,
     ModelPromoted,
+    ModelVersionCreated,
     PromotionDecided,
     PromotionRequested,
 )
 from headrace.events.contracts import Data
-from headrace.events.topics import SERVING_DEPLOYMENTS, SERVING_LOG, SERVING_STATE
+from headrace.events.topics import (
+    SERVING_DEPLOYMENTS,
+    SERVING_LOG,
+    SERVING_SHADOWS,
+    SERVING_STATE,
+    SERVING_TRAFFIC,
+    SERVING_TRAFFIC_STATE,
+)
 from headrace.runtime.blobs import Blobs
 from headrace.runtime.bus import Event, Publisher, Tail, Tombstone
 from headrace.runtime.telemetry import configure_logs
@@ -161,6 +169,32 @@ class Serving:
         )
         return turn
 
+    async def create(self, model: str, version: int, files: list[FileRef]) -> None:
+        """ModelVersionCreated, as the registry emits it."""
+        created = ModelVersionCreated(
+            project=self.project,
+            model=model,
+            version=version,
+            source="test",
+            digest="sha256:" + "0" * 64,
+            files=files,
+        )
+        await self.publisher.emit(created, correlation_id=f"turn-{uuid4().hex}")
+
+    async def point(self, model: str, alias: str, version: int, files: list[FileRef]) -> None:
+        """An alias is set, as the registry tells of it."""
+        state = ModelAliasState(
+            project=self.project,
+            model=model,
+            alias=alias,
+            version=version,
+            cause="set",
+            digest="sha256:" + "0" * 64,
+            files=files,
+            moved_at=datetime.now(UTC),
+        )
+        await self.publisher.emit(state, correlation_id=f"turn-{uuid4().hex}")
+
     async def reject(self, model: str, version: int, turn: str) -> None:
         """PromotionDecided with a no."""
         await self.publisher.emit(
@@ -245,12 +279,19 @@ class Serving:
 
 
 async def ask(
-    client: triton.InferenceServerClient, model: str, *, version: str = "", request_id: str = ""
+    client: triton.InferenceServerClient,
+    model: str,
+    *,
+    version: str = "",
+    request_id: str = "",
+    headers: dict[str, str] | None = None,
 ) -> float:
     """One row for a model of `onnx_models.constant`."""
     tensor = triton.InferInput("x", [1, 4], "FP32")
     tensor.set_data_from_numpy(np.zeros((1, 4), np.float32))
-    result = await client.infer(model, [tensor], model_version=version, request_id=request_id)
+    result = await client.infer(
+        model, [tensor], model_version=version, request_id=request_id, headers=headers
+    )
     return float(result.as_numpy("score")[0])
 
 
@@ -346,13 +387,22 @@ async def _following(kafka: str, serving: Serving) -> AsyncIterator[None]:
                 serving.states[event.data.model] = event.data
 
     async def forget(tombstone: Tombstone) -> None:
-        project, model, _ = tombstone.key_values
+        project, model, *alias = tombstone.key_values
+        if not alias:
+            return
         if project == serving.project:
             serving.states.pop(model, None)
             serving.stateless.add(model)
 
     log = configure_logs(service="test", level="warning")
-    topics = [SERVING_DEPLOYMENTS, SERVING_STATE, SERVING_LOG]
+    topics = [
+        SERVING_DEPLOYMENTS,
+        SERVING_STATE,
+        SERVING_LOG,
+        SERVING_TRAFFIC,
+        SERVING_TRAFFIC_STATE,
+        SERVING_SHADOWS,
+    ]
     tail = Tail(
         kafka=kafka, topics=topics, on_event=keep, on_tombstone=forget, log=log, start="end"
     )

@@ -11,7 +11,14 @@ from headrace.ids import new_id
 from headrace.runtime.bus import Tx
 from headrace.runtime.db import Connection
 from services.registry.api.champions import correlation_of, promote, tell_decided
-from services.registry.domain.gate import KnownDataset, Policy, check_champion_named, judge
+from services.registry.domain.gate import (
+    GateResult,
+    KnownDataset,
+    Policy,
+    Verdict,
+    check_champion_named,
+    judge,
+)
 from services.registry.domain.names import CHAMPION
 from services.registry.domain.promotions import (
     Opening,
@@ -34,6 +41,8 @@ class Asked:
     requested_by: str
     comment: str = ""
     evidence: GateEvidence | None = None
+    proven_live: str | None = None
+    """What a rollout showed on live traffic; it stands for the gate's verdict."""
 
 
 async def request_promotion(tx: Tx, *, project: str, asked: Asked, now: datetime) -> Request:
@@ -57,7 +66,7 @@ async def request_promotion(tx: Tx, *, project: str, asked: Asked, now: datetime
         )
     check_champion_named(asked.evidence, champion)
     policy = await promotions.policy(tx.connection, project=project, model=model.name) or Policy()
-    result = judge(
+    result = _shown_live(asked) or judge(
         asked.evidence,
         model=model.name,
         champion=champion,
@@ -123,6 +132,12 @@ async def decide(
         )
         await promote(tx, model, version, decided, now)
     return decided
+
+
+def _shown_live(asked: Asked) -> GateResult | None:
+    if asked.proven_live is None:
+        return None
+    return GateResult(verdict=Verdict.PASSED, reasons=(asked.proven_live,))
 
 
 async def _asked_before(

@@ -141,6 +141,8 @@ class Fleet:
                         await self._follow(hello, reader, writer)
                     case "models":
                         await self._take_request(reader, writer)
+                    case "shadow":
+                        await self._take_shadows(reader)
                     case _:
                         assert_never(hello.channel)
         writer.close()
@@ -160,6 +162,12 @@ class Fleet:
             answer = await self._asked(ModelRequest.model_validate_json(payload))
             writer.write(frame(Kind.MODEL_ANSWER, answer.model_dump_json().encode()))
             await writer.drain()
+
+    async def _take_shadows(self, reader: asyncio.StreamReader) -> None:
+        while True:
+            kind, payload = await read_frame(reader)
+            if kind is Kind.SHADOW:
+                self._intake.add_shadows(payload)
 
     async def _follow(
         self, hello: Hello, reader: asyncio.StreamReader, writer: asyncio.StreamWriter

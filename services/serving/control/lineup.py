@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
 from services.serving.domain import Deployment, cache_key
 from services.serving.domain.formats import Format, serveable
-from services.serving.link.messages import ModelAssignment, VersionFiles
+from services.serving.link.messages import ModelAssignment, TrafficAssignment, VersionFiles
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,6 +52,9 @@ class ModelLineup:
     champion: Placed | None = None
     pinned: Placed | None = None
     candidate: Placed | None = None
+    traffic: TrafficAssignment | None = None
+    routed: tuple[Placed, ...] = ()
+    """Versions that the traffic table needs."""
 
     def promoted(self, placed: Placed) -> ModelLineup:
         """With a new champion; the one before is pinned, unless it is the same version."""
@@ -57,7 +62,21 @@ class ModelLineup:
         if before is None:
             return ModelLineup(champion=placed)
         same = before.deployment.version == placed.deployment.version
-        return ModelLineup(champion=placed, pinned=self.pinned if same else before)
+        if same:
+            return replace(self, champion=placed, candidate=None)
+        return ModelLineup(champion=placed, pinned=before)
+
+    def with_traffic(
+        self, traffic: TrafficAssignment | None, routed: tuple[Placed, ...]
+    ) -> ModelLineup:
+        """Routed by another table, or by none."""
+        return replace(self, traffic=traffic, routed=routed)
+
+    @property
+    def all_placed(self) -> tuple[Placed, ...]:
+        """Everything in memory; the first of a version is the one that counts."""
+        placed = (self.champion, self.pinned, self.candidate)
+        return (*(each for each in placed if each), *self.routed)
 
     def with_candidate(self, placed: Placed | None) -> ModelLineup:
         """With another candidate, or none."""
@@ -74,17 +93,19 @@ class ModelLineup:
 
     def find(self, key: str) -> Placed | None:
         """What is in memory already with these contents."""
-        placed = (self.champion, self.pinned, self.candidate)
-        return next((each for each in placed if each and each.key == key), None)
+        return next((each for each in self.all_placed if each.key == key), None)
 
-    def assignment(self, name: str) -> ModelAssignment:
+    def assignment(
+        self, name: str, *, aliases: Mapping[str, int] = MappingProxyType({})
+    ) -> ModelAssignment:
         """As the workers are told."""
-        placed = (self.champion, self.pinned, self.candidate)
-        versions = {each.files.version: each.files for each in reversed(placed) if each}
+        versions = {each.files.version: each.files for each in reversed(self.all_placed)}
         return ModelAssignment(
             name=name,
             champion=self.champion.deployment.version if self.champion else None,
             deployment=self.champion.deployment.number if self.champion else None,
             pinned=self.pinned.deployment.version if self.pinned else None,
             versions=list(versions.values()),
+            traffic=self.traffic,
+            aliases=dict(aliases),
         )

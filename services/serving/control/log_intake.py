@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -10,7 +11,7 @@ from aiokafka.errors import KafkaError
 from google.protobuf.message import DecodeError
 from prometheus_client import Counter
 
-from headrace.events import PredictionLogged
+from headrace.events import PredictionLogged, ShadowCompared
 from headrace.runtime.bus import Publisher
 from headrace.runtime.telemetry import Log, Metrics
 from services.serving.link.frames import Kind, frame, numbered
@@ -23,15 +24,24 @@ _LONGEST_PAUSE: Final = 2.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Received:
-    writer: asyncio.StreamWriter
+    writer: asyncio.StreamWriter | None
     number: int
-    record: PredictionLogged
+    record: PredictionLogged | ShadowCompared
 
 
 class LogIntake:
     """Takes PredictionLogged records of all workers and publishes them."""
 
-    def __init__(self, *, kafka: str, metrics: Metrics, log: Log) -> None:
+    def __init__(
+        self,
+        *,
+        kafka: str,
+        metrics: Metrics,
+        log: Log,
+        published: Callable[[PredictionLogged], None],
+    ) -> None:
+        """`published` is called with every record that Kafka has."""
+        self._heard = published
         self._kafka = kafka
         self._log = log
         self._queue: asyncio.Queue[_Received] = asyncio.Queue(_WAITING)
@@ -46,6 +56,18 @@ class LogIntake:
         except DecodeError as error:
             raise ValueError("not a PredictionLogged") from error
         await self._queue.put(_Received(writer=writer, number=number, record=record))
+
+    def add_shadows(self, data: bytes) -> None:
+        """Queue what shadows did, or drop it: the log of answers comes first.
+
+        Raises ValueError if it is not that.
+        """
+        try:
+            record = ShadowCompared.FromString(data)
+        except DecodeError as error:
+            raise ValueError("not a ShadowCompared") from error
+        if self._queue.qsize() < _WAITING // 2:
+            self._queue.put_nowait(_Received(writer=None, number=0, record=record))
 
     async def run(self) -> None:
         """Publish until cancelled, waiting out a broker that is away."""
@@ -85,8 +107,11 @@ class LogIntake:
                 break
         for received in batch:
             record = received.record
+            if isinstance(record, ShadowCompared):
+                continue
+            self._heard(record)
             self._rows.labels(record.model, str(record.version)).inc(len(record.prediction_ids))
-            if not received.writer.is_closing():
+            if received.writer is not None and not received.writer.is_closing():
                 received.writer.write(frame(Kind.PUBLISHED, numbered(received.number)))
 
     async def _without_refused(

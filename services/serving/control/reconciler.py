@@ -15,6 +15,7 @@ from headrace.runtime.telemetry import Log
 from services.serving import store
 from services.serving.control.promoted import PromotedModels
 from services.serving.control.rollout import Rollout
+from services.serving.control.traffic.director import TrafficDirector
 from services.serving.domain import Champion, Deployment, State
 from services.serving.link.messages import FirstAnswered, ModelStatus
 
@@ -40,6 +41,7 @@ class Reconciler:
         project: str,
         pool: asyncpg.Pool,
         rollout: Rollout,
+        traffic: TrafficDirector,
         promoted: PromotedModels,
         promoted_read: asyncio.Event,
         log: Log,
@@ -47,6 +49,7 @@ class Reconciler:
         self._project = project
         self._pool = pool
         self._rollout = rollout
+        self._traffic = traffic
         self._promoted = promoted
         self._promoted_read = promoted_read
         self._log = log
@@ -62,6 +65,11 @@ class Reconciler:
     def poke(self) -> None:
         """There may be work as soon as a transaction that is still open commits."""
         self._poked.set()
+
+    def aliases_moved(self) -> None:
+        """An alias points elsewhere: the workers resolve it."""
+        if self.restored:
+            self._rollout.announce()
 
     def first_answer(self, status: ModelStatus) -> None:
         """A worker says that a champion has answered once."""
@@ -84,6 +92,7 @@ class Reconciler:
         if await self._wait_for_promoted(_PATIENCE_SECONDS if champions else None):
             unrestored = await self.persist(self._note_promoted)
             await asyncio.gather(*(self._take_over_one(deployment) for deployment in unrestored))
+        await self.persist(self._traffic.restore)
         await self._rollout.keep_cache_small()
         self._rollout.announce()
         self.restored = True
@@ -118,7 +127,8 @@ class Reconciler:
     async def _start_work(self) -> None:
         async def waiting() -> list[str]:
             async with self._pool.acquire() as connection:
-                return await store.models_with_work(connection, project=self._project)
+                deploying = await store.models_with_work(connection, project=self._project)
+            return [*deploying, *await self._traffic.models_waiting()]
 
         for model in await self.persist(waiting):
             if model not in self._busy and model not in self._rollout.unloaded:
@@ -135,9 +145,10 @@ class Reconciler:
         while True:
             try:
                 deployment = await self._next(model)
-                if deployment is None:
+                if deployment is not None:
+                    await self._carry_out(deployment)
+                elif not await self._traffic.carry_out_next(model):
                     return
-                await self._carry_out(deployment)
             except Exception as error:
                 self._log.warning("deployment_interrupted", model=model, reason=repr(error))
                 await asyncio.sleep(_RETRY_SECONDS)

@@ -8,12 +8,13 @@ them restores the new champion and finishes the second; a worker never goes back
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from datetime import UTC, datetime
 
 from headrace.errors import Permanent, Refused
+from headrace.events import TrafficState
 from headrace.runtime.bus import Bus, Caller, Tx
 from headrace.runtime.clock import Clock
 from headrace.runtime.telemetry import Log
@@ -30,10 +31,16 @@ from services.serving.control.lineup import ModelLineup, Placed
 from services.serving.control.meters import DeploymentMeters
 from services.serving.control.proof import prove
 from services.serving.control.signatures import Signatures
-from services.serving.domain import Champion, Deployment, State
+from services.serving.domain import Champion, Deployment, Order, State, deployment_of
 from services.serving.domain.formats import serveable
 from services.serving.domain.limits import Limits
-from services.serving.link.messages import FirstAnswered, ModelAssignment, Status
+from services.serving.link.messages import (
+    FirstAnswered,
+    ModelAssignment,
+    Status,
+    TrafficAssignment,
+)
+from services.serving.store import traffic as traffic_store
 
 
 class Rollout:
@@ -49,8 +56,10 @@ class Rollout:
         fleet: Fleet,
         meters: DeploymentMeters,
         clock: Clock,
+        aliases: Callable[[str], dict[str, int]],
         log: Log,
     ) -> None:
+        """`aliases` says where those of a model point."""
         self._bus = bus
         self._cache = cache
         self._signatures = signatures
@@ -58,6 +67,7 @@ class Rollout:
         self._fleet = fleet
         self._meters = meters
         self._clock = clock
+        self._aliases = aliases
         self._log = log
         self._proven: set[str] = set()
         self._lineups: dict[str, ModelLineup] = {}
@@ -92,12 +102,8 @@ class Rollout:
 
     async def keep_cache_small(self) -> None:
         """Remove cached files that no line-up uses; only while nothing is being deployed."""
-        placed = (
-            each
-            for lineup in self._lineups.values()
-            for each in (lineup.champion, lineup.pinned, lineup.candidate)
-        )
-        await self._cache.keep_only({each.key for each in placed if each})
+        placed = (each for lineup in self._lineups.values() for each in lineup.all_placed)
+        await self._cache.keep_only({each.key for each in placed})
 
     def announce(self) -> int:
         """Tell the workers what to look like; returns the revision."""
@@ -105,7 +111,7 @@ class Rollout:
             [
                 ModelAssignment(name=name, unloaded="unloaded")
                 if name in self.unloaded
-                else lineup.assignment(name)
+                else lineup.assignment(name, aliases=self._aliases(name))
                 for name, lineup in self._lineups.items()
             ]
         )
@@ -163,6 +169,54 @@ class Rollout:
         _check(await self._fleet.settled(self.announce(), at_least=1), deployment)
         await self._confirm(deployment, swap_ms=_ms_since(swap_began))
 
+    @property
+    def models(self) -> list[str]:
+        """Models with a line-up."""
+        return list(self._lineups)
+
+    def champion_version(self, model: str) -> int | None:
+        """The version that answers by default."""
+        champion = self._lineup(model).champion
+        return champion.deployment.version if champion else None
+
+    async def route(
+        self, model: str, traffic: TrafficAssignment | None, orders: Sequence[Order]
+    ) -> None:
+        """Have every worker route by a table. Raises Permanent when its versions cannot be served.
+
+        Then the table before stays in force.
+        """
+        before = self._lineup(model)
+        routed = await self._place_all(before, orders)
+        self._lineups[model] = before.with_traffic(traffic, routed)
+        try:
+            statuses = await self._fleet.settled(self.announce(), at_least=1)
+            for placed in routed:
+                _check(statuses, placed.deployment)
+        except Permanent:
+            self._arrange(model, before)
+            raise
+
+    async def restore_route(
+        self, model: str, traffic: TrafficAssignment | None, orders: Sequence[Order]
+    ) -> None:
+        """Put a table back; the workers that come get it."""
+        lineup = self._lineup(model)
+        routed = await self._place_all(lineup, orders)
+        self._lineups[model] = lineup.with_traffic(traffic, routed)
+
+    async def _place_all(self, lineup: ModelLineup, orders: Sequence[Order]) -> tuple[Placed, ...]:
+        placed = []
+        for order in orders:
+            wanted = deployment_of(order, at=self._clock.now())
+            known = lineup.find(Placed.key_of(wanted))
+            made = (
+                Placed(deployment=wanted, path=known.path) if known else await self._place(wanted)
+            )
+            await self._prove_once(made)
+            placed.append(made)
+        return tuple(placed)
+
     async def give_up(self, deployment: Deployment, reason: str) -> None:
         """Note and tell that it failed; what answered before goes on answering."""
         async with self._transaction(deployment) as tx:
@@ -171,6 +225,8 @@ class Rollout:
                     tx.connection, project=deployment.order.project, model=deployment.model
                 )
                 emit_failed(tx, deployment, kept, reason=reason, at=self._clock.now())
+                if self._has_flipped(deployment):
+                    await self._end_traffic(tx, deployment)
         self._meters.failed(deployment.order.kind)
         self._log.error("deployment_failed", **_names(deployment), reason=reason)
         self._arrange(deployment.model, self._lineup(deployment.model).without(deployment.number))
@@ -238,6 +294,8 @@ class Rollout:
             event = emit_deployed(tx, done)
             await store.note_deployed_event(tx.connection, done.number, event)
             emit_state(tx, replace(done, deployed_event=event))
+            if done.previous_version != done.version:
+                await self._end_traffic(tx, done)
             if done.first_prediction_id is not None:
                 emit_first_answer(tx, done, cause=event)
         self._meters.deployed(done)
@@ -248,6 +306,16 @@ class Rollout:
             swap_ms=swap_ms,
             correlation_id=done.order.correlation_id,
         )
+
+    def _has_flipped(self, deployment: Deployment) -> bool:
+        champion = self._lineup(deployment.model).champion
+        return champion is not None and champion.deployment.number == deployment.number
+
+    async def _end_traffic(self, tx: Tx, done: Deployment) -> None:
+        """A table compares with a champion: another one ends it."""
+        project, model = done.order.project, done.model
+        if await traffic_store.end(tx.connection, project=project, model=model):
+            tx.tombstone(TrafficState, project, model)
 
     def _transaction(self, deployment: Deployment) -> AbstractAsyncContextManager[Tx]:
         return self._bus.transaction(

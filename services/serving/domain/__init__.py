@@ -73,6 +73,24 @@ class Deployment:
         return self.order.version
 
 
+def deployment_of(order: Order, *, at: datetime) -> Deployment:
+    """A version that is in memory for a traffic table: no deployment of its own asked for it."""
+    return Deployment(
+        number=0,
+        order=order,
+        state=State.DONE,
+        previous_version=None,
+        requested_at=at,
+        finished_at=at,
+        load_ms=None,
+        swap_ms=None,
+        reason=None,
+        deployed_event=None,
+        first_prediction_id=None,
+        first_answer_at=None,
+    )
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Champion:
     """Who answers for a model: the deployment in force and the one kept for a rollback."""

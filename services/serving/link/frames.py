@@ -25,6 +25,7 @@ class Kind(IntEnum):
     PUBLISHED = 5
     MODEL_REQUEST = 6
     MODEL_ANSWER = 7
+    SHADOW = 8
 
 
 def frame(kind: Kind, payload: bytes) -> bytes:

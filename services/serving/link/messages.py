@@ -22,11 +22,11 @@ class _Message(BaseModel):
 
 
 class Hello(_Message):
-    """First frame on a connection: control, log, or one of `models` for each request."""
+    """First frame on a connection: control, log, shadow, or one of `models` for each request."""
 
     worker: str
     pid: int
-    channel: Literal["control", "log", "models"]
+    channel: Literal["control", "log", "models", "shadow"]
 
 
 class VersionFiles(_Message):
@@ -41,6 +41,48 @@ class VersionFiles(_Message):
     format: Format = Format.ONNX
 
 
+class ArmAssignment(_Message):
+    """A version with a share of the buckets."""
+
+    name: str
+    version: int
+
+
+class BucketAssignment(_Message):
+    """Buckets from the end of the one before up to, not including, `end`, and whose they are."""
+
+    end: int
+    arm: str
+
+
+class ShadowAssignment(_Message):
+    """A version that runs beside `weight` of 10,000 answers."""
+
+    version: int
+    weight: int
+
+
+class TrafficAssignment(_Message):
+    """How the keys of a model are routed: all 10,000 buckets, in order."""
+
+    table: int
+    salt: str
+    experiment: str | None = None
+    slow_ms: float | None = None
+    arms: list[ArmAssignment] = Field(default_factory=list)
+    buckets: list[BucketAssignment] = Field(default_factory=list)
+    shadows: list[ShadowAssignment] = Field(default_factory=list)
+
+
+class ArmCounts(_Message):
+    """What one arm answered on one worker since its table came there."""
+
+    arm: str
+    requests: int
+    failures: int
+    slow: int
+
+
 class ModelAssignment(_Message):
     """What one model must look like. `versions` are loaded; only champion and pinned answer.
 
@@ -53,6 +95,8 @@ class ModelAssignment(_Message):
     pinned: int | None = None
     versions: list[VersionFiles] = Field(default_factory=list)
     unloaded: str = ""
+    traffic: TrafficAssignment | None = None
+    aliases: dict[str, int] = Field(default_factory=dict)
 
 
 class LogRules(_Message):
@@ -108,6 +152,8 @@ class ModelStatus(_Message):
     loaded: list[int] = Field(default_factory=list)
     failures: dict[int, str] = Field(default_factory=dict)
     first_answer: FirstAnswered | None = None
+    table: int | None = None
+    arms: list[ArmCounts] = Field(default_factory=list)
 
 
 class Status(_Message):

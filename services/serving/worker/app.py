@@ -34,6 +34,8 @@ from services.serving.worker.methods.logs import LogSwitches
 from services.serving.worker.methods.repository import ControlledByEvents, ModelControl
 from services.serving.worker.prediction_log import PredictionLog
 from services.serving.worker.rest import PREFIX, Limits, RestApplication
+from services.serving.worker.routing.shadow_link import ShadowLink
+from services.serving.worker.routing.shadows import Shadows
 from services.serving.worker.statistics import Statistics
 from services.serving.worker.table import Serving
 
@@ -67,6 +69,7 @@ class _Parts:
     log: LogLink
     predictions: PredictionLog
     methods: Mapping[str, Call]
+    shadows: ShadowLink
 
 
 class Worker:
@@ -85,6 +88,7 @@ class Worker:
         links = [
             asyncio.create_task(parts.control.run(), name="control-link"),
             asyncio.create_task(parts.log.run(parts.predictions), name="log-link"),
+            asyncio.create_task(parts.shadows.run(), name="shadow-link"),
         ]
         applied = asyncio.create_task(parts.control.applied.wait(), name="applied")
         try:
@@ -193,10 +197,12 @@ class Worker:
             rules=rules,
         )
         statistics = Statistics()
+        shadows = Shadows()
         inference = Inference(
             serving=self._serving,
             log=predictions,
             statistics=statistics,
+            shadows=shadows,
             first_answer=control.status_changed,
             max_rows=settings.max_batch_rows,
             limits=LaneLimits(queue=settings.max_queue),
@@ -227,7 +233,17 @@ class Worker:
             tls=_tls(settings),
         )
         return _Parts(
-            front=front, control=control, log=log, predictions=predictions, methods=methods
+            front=front,
+            control=control,
+            log=log,
+            predictions=predictions,
+            methods=methods,
+            shadows=ShadowLink(
+                socket=settings.socket,
+                worker=self._id,
+                project=settings.project,
+                shadows=shadows,
+            ),
         )
 
 

@@ -79,7 +79,8 @@ def pack(
 
 def _group(entry: Answered) -> object:
     shapes = tuple(shape[1:] for shape in (*entry.input_shapes, *entry.output_shapes))
-    return entry.model.name, entry.model.version, entry.sampling_rate, shapes
+    routed = entry.table_version, entry.propensity, entry.arm
+    return entry.model.name, entry.model.version, entry.sampling_rate, shapes, routed
 
 
 def _pieces(entry: Answered) -> Iterator[Answered]:
@@ -166,6 +167,10 @@ class _Writer:
             dropped_rows=dropped_rows,
             sampling_rate=entries[0].sampling_rate,
             sampled_out_rows=self.sampled_out.get(model.name, 0),
+            table_version=entries[0].table_version,
+            propensity=entries[0].propensity,
+            arm=entries[0].arm,
+            experiment=entries[0].experiment,
         )
         self._add_tensors(record, entries)
         return record

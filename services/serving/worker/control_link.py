@@ -33,11 +33,12 @@ from services.serving.worker.table import Entry, Serving
 GONE: Final = (OSError, asyncio.IncompleteReadError, Permanent)
 """What using a connection whose other end is away, or talks nonsense, raises."""
 _RETRY_SECONDS: Final = 0.1
+_COUNTS_SECONDS: Final = 0.5
 
 
 @asynccontextmanager
 async def connected(
-    socket: Path, *, worker: str, channel: Literal["control", "log"]
+    socket: Path, *, worker: str, channel: Literal["control", "log", "shadow"]
 ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     """A connection on which we have introduced ourselves. Raises OSError if nobody listens."""
     reader, writer = await asyncio.open_unix_connection(str(socket))
@@ -100,6 +101,7 @@ class ControlLink:
             tasks.create_task(self._apply())
             tasks.create_task(self._stay_connected())
             tasks.create_task(self._recall())
+            tasks.create_task(self._tell_counts())
 
     async def _recall(self) -> None:
         """Answer as before when the control process does not come."""
@@ -109,6 +111,13 @@ class ControlLink:
             if recalled is not None and self._newest is None:
                 self._log.warning("answering_with_last_assignment", models=len(recalled.models))
                 self._take(recalled)
+
+    async def _tell_counts(self) -> None:
+        """While a traffic table is in force, what its arms did is told every half second."""
+        while True:
+            await asyncio.sleep(_COUNTS_SECONDS)
+            if any(entry.routes for entry in self._serving.table.entries.values()):
+                self._changed.set()
 
     async def _stay_connected(self) -> None:
         while True:
@@ -210,4 +219,6 @@ class ControlLink:
             )
             if first
             else None,
+            table=entry.routes.assigned.table if entry.routes else None,
+            arms=entry.routes.counts() if entry.routes else [],
         )

@@ -22,6 +22,8 @@ from services.serving.worker.model import Model
 from services.serving.worker.prediction_log import PredictionLog
 from services.serving.worker.replies import check_typed
 from services.serving.worker.requests import check_id
+from services.serving.worker.routing.router import Router
+from services.serving.worker.routing.shadows import Shadows
 from services.serving.worker.statistics import Statistics
 from services.serving.worker.table import Serving
 
@@ -37,6 +39,7 @@ class Inference:
         serving: Serving,
         log: PredictionLog,
         statistics: Statistics,
+        shadows: Shadows,
         first_answer: Callable[[], None],
         max_rows: int,
         limits: LaneLimits = _LIMITS,
@@ -47,7 +50,10 @@ class Inference:
         `lenient` takes what Triton takes and we else refuse: raw entries beyond the inputs.
         """
         self._serving = serving
-        self._answering = Answering(log=log, statistics=statistics, first_answer=first_answer)
+        self._router = Router(serving)
+        self._answering = Answering(
+            log=log, statistics=statistics, shadows=shadows, first_answer=first_answer
+        )
         self._max_rows = max_rows
         self._limits = limits
         self._lenient = lenient
@@ -87,7 +93,8 @@ class Inference:
         model: Model | None = None
         try:
             head = read_head(arrival.payload)
-            model, reign = self._serving.table.answering(head.model_name, head.model_version)
+            choice = self._router.choose(head, arrival.payload, arrival.details)
+            model = choice.model
             check_id(head.id)
             lane = self._lanes.get(model) or self._open(model)
             plan, data, options = read_body(
@@ -103,7 +110,7 @@ class Inference:
         except Exception as error:
             self._refuse(arrival, model, error)
             return None
-        return Job(arrival, lane, reign, plan, data, options, head.id)
+        return Job(arrival, lane, choice, plan, data, options)
 
     def _refuse(self, arrival: Arrival, model: Model | None, error: Exception) -> None:
         if not isinstance(error, Failure):
@@ -136,6 +143,7 @@ class Inference:
     def _still_used(self) -> dict[Model, Lane]:
         entries = self._serving.table.entries.values()
         answering = {model for entry in entries for model in entry.versions.values()}
+        answering |= {model for entry in entries for model in entry.arms.values()}
         answering |= {entry.champion.model for entry in entries if entry.champion}
         return {
             model: lane

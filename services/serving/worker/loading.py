@@ -10,6 +10,7 @@ from headrace.errors import HeadraceError
 from services.serving.domain.limits import DEFAULT_LIMITS, Limits
 from services.serving.link.messages import Assignment, ModelAssignment, VersionFiles
 from services.serving.worker.model import Model, load
+from services.serving.worker.routing.router import Routes
 from services.serving.worker.table import Entry, Reign, Table
 
 Loaded = Mapping[tuple[str, int, str], Model]
@@ -72,7 +73,39 @@ def _entry(assigned: ModelAssignment, models: Loaded, before: Entry | None) -> E
         reign = Reign(model=champion, deployment=assigned.deployment or 0)
     answering = {assigned.champion, assigned.pinned}
     versions = {number: model for number, model in by_version.items() if number in answering}
-    return Entry(champion=reign, versions=versions)
+    return Entry(
+        champion=reign,
+        versions=versions,
+        routes=_routes(assigned, before),
+        arms=_arms(assigned, by_version),
+        shadows=_shadows(assigned, by_version),
+        aliases=assigned.aliases,
+    )
+
+
+def _routes(assigned: ModelAssignment, before: Entry | None) -> Routes | None:
+    """The table's routes; those that are here keep what they counted."""
+    wanted, champion = assigned.traffic, assigned.champion
+    if wanted is None or champion is None:
+        return None
+    routes = before.routes if before else None
+    if routes is not None and (routes.assigned, routes.champion) == (wanted, champion):
+        return routes
+    return Routes(wanted, champion)
+
+
+def _shadows(assigned: ModelAssignment, by_version: Mapping[int, Model]) -> list[tuple[Model, int]]:
+    wanted = assigned.traffic.shadows if assigned.traffic else []
+    return [
+        (by_version[each.version], each.weight) for each in wanted if each.version in by_version
+    ]
+
+
+def _arms(assigned: ModelAssignment, by_version: Mapping[int, Model]) -> dict[int, Model]:
+    if assigned.traffic is None:
+        return {}
+    wanted = {assigned.champion, *(arm.version for arm in assigned.traffic.arms)}
+    return {version: model for version, model in by_version.items() if version in wanted}
 
 
 def _unavailable(
@@ -80,6 +113,8 @@ def _unavailable(
 ) -> Mapping[int, str]:
     """Why versions do not answer, though they are here or should be."""
     answering = {assigned.champion, assigned.pinned}
+    if assigned.traffic is not None:
+        answering.update(arm.version for arm in assigned.traffic.arms)
     return {
         files.version: failures.get((assigned.name, files.version), "loaded, and not promoted")
         for files in assigned.versions

@@ -37,6 +37,10 @@ class Answered:
     first_row: int = 0
     flag: str = ""
     sampling_rate: float = 1.0
+    table_version: int = 0
+    propensity: float = 1.0
+    arm: str = ""
+    experiment: str = ""
 
     @property
     def size(self) -> int:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from services.serving.worker.failure import invalid, not_found
 from services.serving.worker.model import Model
 
+if TYPE_CHECKING:
+    from services.serving.worker.routing.router import Routes
+
 _MAX_VERSION: Final = 2**63 - 1
 _MAX_DIGITS: Final = 20
+CHAMPION: Final = "champion"
+CANARY: Final = "canary"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,6 +58,27 @@ class Entry:
     versions: Mapping[int, Model] = field(default_factory=dict)
     unavailable: Mapping[int, str] = field(default_factory=dict)
     unloaded: str = ""
+    routes: Routes | None = None
+    arms: Mapping[int, Model] = field(default_factory=dict)
+    """Models by version, those of the traffic table and the champion."""
+    shadows: Sequence[tuple[Model, int]] = ()
+    """Models that run beside the answers, and beside how many of 10,000."""
+    aliases: Mapping[str, int] = field(default_factory=dict)
+
+    def labelled(self, label: str) -> int | None:
+        """The version behind `champion`, `canary` or `@alias`; None for other texts.
+
+        Raises Failure when such a label points to nothing here.
+        """
+        if label == CHAMPION:
+            return self.champion.model.version if self.champion else None
+        if label == CANARY and self.routes and CANARY in self.routes.versions:
+            return self.routes.versions[CANARY]
+        if label.startswith("@") and label[1:] in self.aliases:
+            return self.aliases[label[1:]]
+        if label == CANARY or label.startswith("@"):
+            raise not_found(f"label '{label[:64]}' points to no version that is loaded")
+        return None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,8 +93,8 @@ class Table:
         Raises Failure: NOT_FOUND for what is not served, INVALID_ARGUMENT for a version that is
         not a number.
         """
-        wanted = parse_version(version) if version else None
         entry = self.entries.get(name)
+        wanted = _version_of(version, entry)
         if entry is None:
             raise not_found(f"Request for unknown model: '{name}' is not found")
         champion = entry.champion
@@ -76,18 +102,25 @@ class Table:
             raise not_found(f"Request for unknown model: '{name}' has no available versions")
         if wanted is None or wanted == champion.model.version:
             return champion.model, champion
-        model = entry.versions.get(wanted)
+        model = entry.versions.get(wanted) or entry.arms.get(wanted)
         if model is None:
             raise not_found(f"Request for unknown model: '{name}' version {wanted} is not found")
         return model, None
 
     def is_ready(self, name: str, version: str) -> bool:
         """Whether such a request would be answered. Raises Failure for a malformed version."""
-        wanted = parse_version(version) if version else None
         entry = self.entries.get(name)
+        wanted = _version_of(version, entry)
         if entry is None or entry.champion is None:
             return False
-        return wanted is None or wanted in entry.versions
+        return wanted is None or wanted in entry.versions or wanted in entry.arms
+
+
+def _version_of(text: str, entry: Entry | None) -> int | None:
+    if not text:
+        return None
+    labelled = None if entry is None or text.isdigit() else entry.labelled(text)
+    return labelled or parse_version(text)
 
 
 def parse_version(text: str) -> int:

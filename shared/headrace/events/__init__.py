@@ -52,12 +52,25 @@ from headrace.events.tracking import (
     RunLogged,
     RunReported,
 )
-from headrace.rpc.serving.v1.prediction_log_pb2 import PredictionLogged
+from headrace.events.traffic import (
+    ArmComparison,
+    BucketRange,
+    RewardObserved,
+    RolloutChanged,
+    TrafficArm,
+    TrafficShadow,
+    TrafficState,
+    TrafficTableChanged,
+    TrafficTableFailed,
+)
+from headrace.rpc.serving.v1.prediction_log_pb2 import PredictionLogged, ShadowCompared
 
 __all__ = [
     "CONTRACTS",
     "AlertRaised",
     "AlertResolved",
+    "ArmComparison",
+    "BucketRange",
     "Contract",
     "Data",
     "DatasetVersionCreated",
@@ -87,11 +100,19 @@ __all__ = [
     "PromotionDecided",
     "PromotionRequested",
     "RetrainDecided",
+    "RewardObserved",
+    "RolloutChanged",
     "RunFinished",
     "RunLogged",
     "RunReported",
     "Segment",
+    "ShadowCompared",
     "StepChanged",
+    "TrafficArm",
+    "TrafficShadow",
+    "TrafficState",
+    "TrafficTableChanged",
+    "TrafficTableFailed",
     "by_model",
     "by_type",
     "contract_of",

@@ -12,12 +12,20 @@ from google.protobuf.message import DecodeError, Message
 from pydantic import ValidationError
 
 from headrace.errors import UndecodableEvent
-from headrace.events import monitoring, orchestrator, registry, serving, topics, tracking
+from headrace.events import (
+    monitoring,
+    orchestrator,
+    registry,
+    serving,
+    topics,
+    tracking,
+    traffic,
+)
 from headrace.events.base import EventData
 from headrace.events.envelope import JSON, PROTOBUF
 from headrace.events.topics import Topic
 from headrace.rpc.inference.open_inference_pb2 import ModelInferRequest, ModelInferResponse
-from headrace.rpc.serving.v1.prediction_log_pb2 import PredictionLogged
+from headrace.rpc.serving.v1.prediction_log_pb2 import PredictionLogged, ShadowCompared
 
 Data = EventData | Message
 DataT = TypeVar("DataT", bound=Data)
@@ -185,6 +193,19 @@ CONTRACTS: Final[tuple[Contract[Data], ...]] = cast(
         _contract(
             "serving", serving.DeploymentState, topics.SERVING_STATE, *_STATE_KEY, subject="model"
         ),
+        _contract("serving", traffic.TrafficTableChanged, topics.SERVING_TRAFFIC, "model"),
+        _contract("serving", traffic.TrafficTableFailed, topics.SERVING_TRAFFIC, "model"),
+        _contract("serving", traffic.RolloutChanged, topics.SERVING_TRAFFIC, "model"),
+        _contract(
+            "serving",
+            traffic.TrafficState,
+            topics.SERVING_TRAFFIC_STATE,
+            "project",
+            "model",
+            subject="model",
+        ),
+        _contract("serving", ShadowCompared, topics.SERVING_SHADOWS, "model"),
+        _contract("serving", traffic.RewardObserved, topics.SERVING_REWARDS, "model"),
         _contract("monitoring", monitoring.LabelObserved, topics.MONITORING_LABELS, "model"),
         _contract(
             "monitoring", monitoring.LabelledDataWritten, topics.MONITORING_DATASETS, "dataset"

@@ -89,6 +89,18 @@ SERVING_DEPLOYMENTS: Final = Topic(
     name="serving.deployment.events.v1", partitions=3, retention_ms=30 * _DAY
 )
 SERVING_STATE: Final = Topic(name="serving.deployment.state.v1", partitions=3, retention_ms=None)
+SERVING_TRAFFIC: Final = Topic(
+    name="serving.traffic.events.v1", partitions=3, retention_ms=30 * _DAY
+)
+SERVING_TRAFFIC_STATE: Final = Topic(
+    name="serving.traffic.state.v1", partitions=3, retention_ms=None
+)
+SERVING_SHADOWS: Final = Topic(
+    name="serving.shadow.log.v1", partitions=6, retention_ms=2 * _DAY, kind="telemetry"
+)
+SERVING_REWARDS: Final = Topic(
+    name="serving.reward.intake.v1", partitions=6, retention_ms=7 * _DAY, kind="telemetry"
+)
 MONITORING_LABELS: Final = Topic(
     name="monitoring.label.intake.v1", partitions=6, retention_ms=7 * _DAY, kind="telemetry"
 )
@@ -113,6 +125,10 @@ TOPICS: Final[tuple[Topic, ...]] = (
     SERVING_ANSWERS,
     SERVING_DEPLOYMENTS,
     SERVING_STATE,
+    SERVING_TRAFFIC,
+    SERVING_TRAFFIC_STATE,
+    SERVING_SHADOWS,
+    SERVING_REWARDS,
     MONITORING_LABELS,
     MONITORING_DATASETS,
     MONITORING_ALERTS,
@@ -126,6 +142,7 @@ GROUPS: Final[Mapping[str, tuple[Topic, ...]]] = {
         MONITORING_DATASETS,
         ORCHESTRATOR_RUNS,
         SERVING_DEPLOYMENTS,
+        SERVING_TRAFFIC,
     ),
     "orchestrator.events": (
         ORCHESTRATOR_COMMANDS,
@@ -137,6 +154,7 @@ GROUPS: Final[Mapping[str, tuple[Topic, ...]]] = {
     "serving.asynchronous": (SERVING_INTAKE,),
     "serving.export-http": (SERVING_LOG,),
     "serving.export-files": (SERVING_LOG,),
+    "serving.outcomes": (MONITORING_LABELS, SERVING_REWARDS),
     "monitoring.telemetry": (SERVING_LOG, MONITORING_LABELS),
     "monitoring.events": (SERVING_DEPLOYMENTS,),
 }

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import asyncpg
 import pytest
 
-from tests.component.registry.conftest import API, MLFLOW, Registry, evidence
+from headrace.events import RolloutChanged
+from headrace.runtime.bus import Caller, Event
+from services.registry.api.live_rollouts import on_rollout_changed
+from tests.component.registry.conftest import (
+    API,
+    MLFLOW,
+    MORNING,
+    Registry,
+    arriving,
+    evidence,
+)
 
 
 async def test_the_first_version_is_promoted_without_evidence(registry: Registry) -> None:
@@ -362,3 +373,39 @@ async def test_the_models_are_listed_with_champion_and_policy(registry: Registry
     assert (flights["champion"], flights["latest_version"]) == (1, 1)
     assert flights["policy"] == {**policy, "set": True}
     assert await registry.call("GET", f"{API}/models/flights") == flights
+
+
+async def test_a_rollout_that_proved_its_canary_has_it_promoted(registry: Registry) -> None:
+    await registry.model("flights")
+    await registry.promote("flights", await registry.version("flights"))
+    version = await registry.version("flights")
+    moved = _rolled_out(registry, version=version, champion=9)
+    async with registry.resources.bus.transaction(Caller.by(moved)) as tx:
+        await on_rollout_changed(moved, tx)
+    assert await registry.champion("flights") == 1
+    proven = _rolled_out(registry, version=version, champion=1)
+    async with registry.resources.bus.transaction(Caller.by(proven)) as tx:
+        await on_rollout_changed(proven, tx)
+    assert await registry.champion("flights") == version
+    (_, decided) = await registry.events("PromotionDecided")
+    assert (decided.data.outcome, decided.data.reason) == ("approved", "errors: as good")
+    assert decided.correlation_id == proven.correlation_id
+
+
+def _rolled_out(registry: Registry, *, version: int, champion: int) -> Event[Any]:
+    return arriving(
+        RolloutChanged(
+            project=registry.project,
+            rollout_id="r-1",
+            model="flights",
+            version=version,
+            champion_version=champion,
+            action="promote",
+            percent=50,
+            alpha=0.05,
+            reason="errors: as good",
+            author="ada",
+            changed_at=MORNING,
+        ),
+        correlation_id="turn-1",
+    )

@@ -7,28 +7,37 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from headrace.ids import new_id
 from services.serving.worker.batching.job import Job
 from services.serving.worker.batching.lane import Lane
-from services.serving.worker.batching.running import Run, Unequal, run
+from services.serving.worker.batching.running import Run, Unequal, feed_of, run
 from services.serving.worker.calls import Arrival, Reply
 from services.serving.worker.failure import Code, Failure
 from services.serving.worker.model import Model
 from services.serving.worker.prediction_log import Answered, PredictionLog
 from services.serving.worker.replies import Form, typed_reply
 from services.serving.worker.requests import Plan
+from services.serving.worker.routing.shadows import Shadows
 from services.serving.worker.statistics import Execution, Statistics
-from services.serving.worker.table import FirstAnswer
+from services.serving.worker.table import CHAMPION, FirstAnswer
+from services.serving.worker.tensors import decode
 
 _US: Final = 1000
+_USUAL: Final = ("", CHAMPION)
+"""Arms of which the prediction log need not keep every request."""
 
 
 class Answering:
     """Runs jobs of one lane and answers them, from any thread."""
 
     def __init__(
-        self, *, log: PredictionLog, statistics: Statistics, first_answer: Callable[[], None]
+        self,
+        *,
+        log: PredictionLog,
+        statistics: Statistics,
+        shadows: Shadows,
+        first_answer: Callable[[], None],
     ) -> None:
+        self._shadows = shadows
         self._log = log
         self._statistics = statistics
         self._first_answer = first_answer
@@ -44,6 +53,8 @@ class Answering:
     def fail(self, job: Job, failure: Failure) -> None:
         """End a job without a run that served it."""
         model = job.lane.model
+        if failure.code is Code.INTERNAL:
+            job.choice.ended(time.monotonic_ns() - job.arrival.arrived_ns, failed=True)
         self.refuse(job.arrival, failure, model=model.name, version=model.version)
 
     def refuse(
@@ -79,11 +90,24 @@ class Answering:
         self._count(lane.model, jobs, ran, rows)
         for job, payload in zip(jobs, answers.payloads, strict=True):
             arrival = job.arrival
-            arrival.caller.respond(arrival.call, Reply(payload=payload))
+            reply = Reply(payload=payload, metadata=job.choice.metadata)
+            arrival.caller.respond(arrival.call, reply)
+        self._shadow(lane.model, jobs, ran, answers)
+
+    def _shadow(self, model: Model, jobs: Sequence[Job], ran: Run, answers: _Answers) -> None:
+        for number, (job, form) in enumerate(zip(jobs, answers.forms, strict=True)):
+            if not job.choice.shadows:
+                continue
+            outputs = [
+                decode(spec.datatype, shape, pieces[number])
+                for spec, shape, pieces in zip(model.outputs, form.shapes, ran.pieces, strict=True)
+            ]
+            feed = feed_of(model, [job], job.plan.rows)
+            self._shadows.offer(job.choice, feed, job.plan.rows, outputs)
 
     def _note_first(self, jobs: Sequence[Job], answers: _Answers) -> None:
         for job, logged in zip(jobs, answers.logged, strict=True):
-            reign = job.reign
+            reign = job.choice.reign
             if reign is None or reign.first is not None:
                 continue
             first = FirstAnswer(
@@ -95,6 +119,8 @@ class Answering:
     def _count(self, model: Model, jobs: Sequence[Job], ran: Run, rows: int) -> None:
         now = time.monotonic_ns()
         arrived = [job.arrival.arrived_ns for job in jobs]
+        for job, at in zip(jobs, arrived, strict=True):
+            job.choice.ended(now - at)
         self._statistics.executed(
             model.name,
             model.version,
@@ -126,6 +152,7 @@ class _Answers:
     """Of a run, in the order of its jobs."""
 
     payloads: Sequence[bytes]
+    forms: Sequence[Form]
     logged: Sequence[Answered]
     served_at_us: int
 
@@ -134,18 +161,25 @@ def _answers(lane: Lane, jobs: Sequence[Job], ran: Run) -> _Answers:
     model = lane.model
     now_us = time.time_ns() // _US
     forms: dict[Plan, Form] = {}
-    payloads, logged = [], []
+    payloads, used, logged = [], [], []
     for number, job in enumerate(jobs):
         form = forms.get(job.plan)
         if form is None:
             form = forms[job.plan] = _form(lane, job.plan, ran, alone=len(jobs) == 1)
-        request_id = job.request_id or new_id()
+        choice = job.choice
+        request_id = choice.request_id
+        used.append(form)
         payloads.append(_payload(model, job, request_id, ran, number, form))
         at_us = job.options.event_time_us
         logged.append(
             Answered(
                 model=model,
                 request_id=request_id,
+                table_version=choice.table_version,
+                propensity=choice.propensity,
+                arm=choice.arm,
+                experiment=choice.experiment,
+                flag="canary" if choice.arm not in _USUAL else "",
                 event_time_us=now_us if at_us is None else at_us,
                 rows=job.plan.rows,
                 inputs=job.data.raws,
@@ -154,7 +188,7 @@ def _answers(lane: Lane, jobs: Sequence[Job], ran: Run) -> _Answers:
                 output_shapes=form.logged_shapes,
             )
         )
-    return _Answers(payloads=payloads, logged=logged, served_at_us=now_us)
+    return _Answers(payloads=payloads, forms=used, logged=logged, served_at_us=now_us)
 
 
 def _form(lane: Lane, plan: Plan, ran: Run, *, alone: bool) -> Form:

@@ -8,7 +8,7 @@ from services.serving.worker.calls import Arrival
 from services.serving.worker.failure import Code, Failure
 from services.serving.worker.parameters import Options
 from services.serving.worker.requests import Data, Plan
-from services.serving.worker.table import Reign
+from services.serving.worker.routing.router import Choice
 
 if TYPE_CHECKING:
     from services.serving.worker.batching.lane import Lane
@@ -21,13 +21,12 @@ class Job:
 
     __slots__ = (
         "arrival",
+        "choice",
         "data",
         "deadline_ns",
         "lane",
         "options",
         "plan",
-        "reign",
-        "request_id",
         "start_by_ns",
     )
 
@@ -35,19 +34,17 @@ class Job:
         self,
         arrival: Arrival,
         lane: Lane,
-        reign: Reign | None,
+        choice: Choice,
         plan: Plan,
         data: Data,
         options: Options,
-        request_id: str,
     ) -> None:
         self.arrival = arrival
         self.lane = lane
-        self.reign = reign
+        self.choice = choice
         self.plan = plan
         self.data = data
         self.options = options
-        self.request_id = request_id
         deadline = arrival.details.deadline
         self.deadline_ns = None if deadline is None else int(deadline * _NS)
         timeout = options.timeout_ns

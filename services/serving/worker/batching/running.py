@@ -38,7 +38,7 @@ def run(model: Model, jobs: Sequence[Job]) -> Run:
     """
     began = time.monotonic_ns()
     rows = [job.plan.rows for job in jobs]
-    feed = _feed(model, jobs, sum(rows))
+    feed = feed_of(model, jobs, sum(rows))
     fed = time.monotonic_ns()
     outputs = _run(model, feed)
     ran = time.monotonic_ns()
@@ -56,7 +56,7 @@ def run(model: Model, jobs: Sequence[Job]) -> Run:
     )
 
 
-def _feed(model: Model, jobs: Sequence[Job], rows: int) -> dict[str, Array]:
+def feed_of(model: Model, jobs: Sequence[Job], rows: int) -> dict[str, Array]:
     """The rows of all requests, one below the other: raw tensors need only be put end to end."""
     feed: dict[str, Array] = {}
     for place, spec in enumerate(model.inputs):

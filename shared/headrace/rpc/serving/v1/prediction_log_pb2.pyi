@@ -38,6 +38,10 @@ class PredictionLogged(_message.Message):
     SAMPLING_RATE_FIELD_NUMBER: _builtins.int
     SAMPLED_OUT_ROWS_FIELD_NUMBER: _builtins.int
     DROPPED_TENSORS_FIELD_NUMBER: _builtins.int
+    TABLE_VERSION_FIELD_NUMBER: _builtins.int
+    PROPENSITY_FIELD_NUMBER: _builtins.int
+    ARM_FIELD_NUMBER: _builtins.int
+    EXPERIMENT_FIELD_NUMBER: _builtins.int
     project: _builtins.str
     model: _builtins.str
     version: _builtins.int
@@ -49,6 +53,18 @@ class PredictionLogged(_message.Message):
     """How likely each row was to be logged; 0, as in records before there were rules, means 1."""
     sampled_out_rows: _builtins.int
     """Rows of this model that its rules left out before this batch, since the worker began."""
+    table_version: _builtins.int
+    """Version of the traffic table by which all rows were routed; 0: none was in force, or the
+    request named the version.
+    """
+    propensity: _builtins.float
+    """Probability with which that table gives a key this version; 1 without a table, 0 where an
+    earlier answer's route pinned the request.
+    """
+    arm: _builtins.str
+    """Arm of the table, e.g. champion or canary; empty without a table."""
+    experiment: _builtins.str
+    """Experiment that the table belongs to; empty without one."""
     @_builtins.property
     def prediction_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """One id a row: "<request id>/<row>"."""
@@ -82,14 +98,92 @@ class PredictionLogged(_message.Message):
         sampling_rate: _builtins.float = ...,
         sampled_out_rows: _builtins.int = ...,
         dropped_tensors: _abc.Iterable[_builtins.str] | None = ...,
+        table_version: _builtins.int = ...,
+        propensity: _builtins.float = ...,
+        arm: _builtins.str = ...,
+        experiment: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dropped_rows", b"dropped_rows", "dropped_tensors", b"dropped_tensors", "event_times_us", b"event_times_us", "inputs", b"inputs", "logged_at_us", b"logged_at_us", "model", b"model", "outputs", b"outputs", "prediction_ids", b"prediction_ids", "project", b"project", "sampled_out_rows", b"sampled_out_rows", "sampling_rate", b"sampling_rate", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arm", b"arm", "dropped_rows", b"dropped_rows", "dropped_tensors", b"dropped_tensors", "event_times_us", b"event_times_us", "experiment", b"experiment", "inputs", b"inputs", "logged_at_us", b"logged_at_us", "model", b"model", "outputs", b"outputs", "prediction_ids", b"prediction_ids", "project", b"project", "propensity", b"propensity", "sampled_out_rows", b"sampled_out_rows", "sampling_rate", b"sampling_rate", "table_version", b"table_version", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PredictionLogged: _TypeAlias = PredictionLogged  # noqa: Y015
+
+@_typing.final
+class ShadowCompared(_message.Message):
+    """Data of the event headrace.serving.ShadowCompared.v1: a micro-batch of rows
+    that a shadow predicted beside the version that answered.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROJECT_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    SHADOW_VERSION_FIELD_NUMBER: _builtins.int
+    TABLE_VERSION_FIELD_NUMBER: _builtins.int
+    PREDICTION_IDS_FIELD_NUMBER: _builtins.int
+    DISTANCES_FIELD_NUMBER: _builtins.int
+    OUTPUTS_FIELD_NUMBER: _builtins.int
+    SHADOW_OUTPUTS_FIELD_NUMBER: _builtins.int
+    COMPARED_AT_US_FIELD_NUMBER: _builtins.int
+    DROPPED_REQUESTS_FIELD_NUMBER: _builtins.int
+    FAILED_REQUESTS_FIELD_NUMBER: _builtins.int
+    project: _builtins.str
+    model: _builtins.str
+    version: _builtins.int
+    """Version whose outputs were sent to the client."""
+    shadow_version: _builtins.int
+    """Version that ran beside it."""
+    table_version: _builtins.int
+    """Version of the traffic table that asked for the shadow."""
+    compared_at_us: _builtins.int
+    """Wall clock when the batch was closed, microseconds since the epoch."""
+    dropped_requests: _builtins.int
+    """Requests that this shadow did not see because the worker was busy, since the worker began."""
+    failed_requests: _builtins.int
+    """Requests on which the shadow failed, since the worker began."""
+    @_builtins.property
+    def prediction_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """One id a row: "<request id>/<row>", as in PredictionLogged."""
+
+    @_builtins.property
+    def distances(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Largest absolute difference over the numeric outputs of each row; 1 for differing text."""
+
+    @_builtins.property
+    def outputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___Tensor]:
+        """Outputs of all rows, of the version that answered."""
+
+    @_builtins.property
+    def shadow_outputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___Tensor]:
+        """Outputs of all rows, of the shadow."""
+
+    def __init__(
+        self,
+        *,
+        project: _builtins.str = ...,
+        model: _builtins.str = ...,
+        version: _builtins.int = ...,
+        shadow_version: _builtins.int = ...,
+        table_version: _builtins.int = ...,
+        prediction_ids: _abc.Iterable[_builtins.str] | None = ...,
+        distances: _abc.Iterable[_builtins.float] | None = ...,
+        outputs: _abc.Iterable[Global___Tensor] | None = ...,
+        shadow_outputs: _abc.Iterable[Global___Tensor] | None = ...,
+        compared_at_us: _builtins.int = ...,
+        dropped_requests: _builtins.int = ...,
+        failed_requests: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["compared_at_us", b"compared_at_us", "distances", b"distances", "dropped_requests", b"dropped_requests", "failed_requests", b"failed_requests", "model", b"model", "outputs", b"outputs", "prediction_ids", b"prediction_ids", "project", b"project", "shadow_outputs", b"shadow_outputs", "shadow_version", b"shadow_version", "table_version", b"table_version", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ShadowCompared: _TypeAlias = ShadowCompared  # noqa: Y015
 
 @_typing.final
 class Tensor(_message.Message):

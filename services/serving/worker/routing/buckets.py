@@ -1,0 +1,23 @@
+"""From a key to its bucket: the same on every replica, in every process, after every restart."""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import Final
+
+BUCKETS: Final = 10_000
+_SALT_BYTES: Final = 64
+
+
+def bucket_of(salt: bytes, key: bytes) -> int:
+    """BLAKE2b (RFC 7693) of the key, keyed with `salt` (at most 64 bytes), as one of 10,000.
+
+    Eight bytes of the hash are taken modulo 10,000, which prefers no bucket by more than 1e-15.
+    """
+    digest = blake2b(key, digest_size=8, key=salt).digest()
+    return int.from_bytes(digest, "big") % BUCKETS
+
+
+def salt_bytes(salt: str) -> bytes:
+    """A table's salt as the key of the hash."""
+    return salt.encode()[:_SALT_BYTES]
