@@ -10,7 +10,7 @@ import pytest_asyncio
 import tritonclient.grpc.aio as triton
 
 from deploy.local import Backends
-from deploy.local.testing import TestDatabase
+from deploy.local.testing import create_database, drop_database
 from headrace.events import ModelDeployed
 from tests.harness import onnx_models
 from tests.harness.bus import until
@@ -19,13 +19,16 @@ from tests.harness.serving_processes import Serving, second_worker, serving_proc
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def explicit(
-    backends: Backends, shared_database: TestDatabase, tmp_path_factory: pytest.TempPathFactory
+    backends: Backends, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Serving]:
+    """Processes of this module alone, in a database that no other control process serves."""
+    database = await create_database(backends)
     directory = tmp_path_factory.mktemp("explicit")
     async with serving_processes(
-        backends, shared_database, directory, MODEL_CONTROL="explicit"
+        backends, database, directory, MODEL_CONTROL="explicit"
     ) as running:
         yield running
+    await drop_database(database)
 
 
 @pytest_asyncio.fixture(loop_scope="session")
