@@ -51,7 +51,7 @@ async def test_mlflow_folder_is_fetched_whole_proven_and_answers(
         ("model.ubj", "model.ubj is not a model that XGBoost loads"),
         ("model.txt", "model.txt is not a model that LightGBM loads"),
         ("model.skops", "model.skops is not a model that skops loads"),
-        ("model.pkl", "runs code when it is loaded"),
+        ("model.pkl", "must be signed by a trusted key"),
         ("notes.md", "expected a file named model.onnx, an MLflow folder"),
     ],
 )

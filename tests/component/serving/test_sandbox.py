@@ -219,6 +219,15 @@ def test_a_process_that_is_lost_is_named_and_started_again(
         assert not alive(before)
 
 
+def test_a_call_may_take_more_time_than_the_process_may_unasked(tmp_path: Path) -> None:
+    busy = "exec('end = time.process_time() + 3\\nwhile time.process_time() < end: pass')"
+    limits = Limits(memory=LIMITS.memory, load_seconds=20, run_seconds=20, idle_cpu_seconds=1)
+    with opened(tmp_path, pickled_models.predicting(busy), limits) as runtime:
+        before = runtime.pid
+        assert asked(runtime, 1.0) == [3.0]
+        assert runtime.pid == before
+
+
 def test_too_much_memory_fails_the_request_alone(tmp_path: Path) -> None:
     with opened(tmp_path, pickled_models.predicting("bytearray(10 * 1024**3)")) as runtime:
         with pytest.raises(Failure, match="MemoryError"):

@@ -86,13 +86,13 @@ class NativeFront:
 
     def respond(self, call: int, reply: Reply) -> None:
         """Answer a call."""
-        self._open.pop(call, None)
         self._front.respond(call, reply.payload, reply.metadata or None)
+        self._open.pop(call, None)
 
     def fail(self, call: int, failure: Failure) -> None:
         """End a call with a status."""
-        self._open.pop(call, None)
         self._front.fail(call, failure.code, failure.message)
+        self._open.pop(call, None)
 
     def _drain(self) -> None:
         while (events := self._front.recv_batch_details(_AT_ONCE, _POLL_MS)) is not None:

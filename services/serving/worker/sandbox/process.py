@@ -38,6 +38,7 @@ class Child:
         self._limits = limits
         self._name = path.name
         self._calls = 0
+        self._asked = False
         self._printed = b""
         self._why: str | None = None
         own, its = socket.socketpair()
@@ -87,6 +88,7 @@ class Child:
         deadline = time.monotonic() + self._limits.run_seconds
         self._calls += 1
         number = self._calls
+        self._asked = True
         try:
             self._connection.settimeout(self._limits.run_seconds)
             wire.send(self._connection, wire.Message(fields={"call": number}, tensors=tensors))
@@ -97,6 +99,8 @@ class Child:
         except (EOFError, OSError, Malformed) as error:
             self._why = self._end(error)
             raise Broken(self._why) from error
+        finally:
+            self._asked = False
 
     def _answer_to(self, number: int, deadline: float) -> wire.Message:
         answer = wire.receive(
@@ -115,7 +119,7 @@ class Child:
         """Until it ends; returns how. What it prints is read and forgotten but for the end."""
         idle = _IdleTime(self.pid)
         while not self._is_dead(1.0):
-            spent = idle.spent(self._calls)
+            spent = idle.spent(self._calls, asked=self._asked)
             if spent > self._limits.idle_cpu_seconds:
                 self.kill(f"spent {spent:.0f} s of CPU without being asked and was killed")
         return self._why or self._ending()
@@ -187,10 +191,10 @@ class _IdleTime:
         self._calls = 0
         self._since = self._cpu()
 
-    def spent(self, calls: int) -> float:
-        """Seconds; `calls` is how many there have been."""
+    def spent(self, calls: int, *, asked: bool) -> float:
+        """Seconds; `calls` is how many there have been, `asked` whether one is in hand."""
         now = self._cpu()
-        if calls != self._calls:
+        if asked or calls != self._calls:
             self._calls, self._since = calls, now
         return now - self._since
 
