@@ -33,8 +33,8 @@ class _SeededSecrets:
     def __init__(self, source: random.Random) -> None:
         self._random = source
 
-    def randbits(self, bits: int) -> int:
-        return self._random.getrandbits(bits)
+    def token_bytes(self, size: int) -> bytes:
+        return self._random.randbytes(size)
 
     def token_hex(self, size: int) -> str:
         return self._random.randbytes(size).hex()
