@@ -49,7 +49,7 @@ async def test_the_same_source_and_id_take_effect_once_also_in_one_batch_and_aft
         await until(lambda: 3 in got, what="the last event")
         topic = "registry.dataset.events.v1"
         duplicates = orchestrator.metrics.duplicates.labels(GROUP, topic)
-        assert duplicates._value.get() == 4
+        await until(lambda: duplicates._value.get() == 4, what="four duplicates")
     async with member(
         database=database, kafka=kafka, service="orchestrator", subscriptions=[subscription]
     ):
