@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import pytest_asyncio
 
+from tests.harness.bus import until
 from tests.system.kills import LOGGING, VICTIMS, Kills, kill_everything
 from tests.system.turn import Turn
 from tests.system.world import MODELS, World
@@ -74,9 +75,15 @@ async def test_what_was_answered_is_what_was_logged(world: World, kills: Kills, 
 
 async def test_champions_are_what_they_were(world: World, kills: Kills) -> None:
     _ = kills
-    found = await world.platform.served_models()
 
-    served = {entry["model"]: int(entry["champion"]["version"]) for entry in found}
-    for model in MODELS:
-        promoted = world.facts("ModelPromoted", model=model)[-1]
-        assert served[model] == getattr(promoted.data, "version", None)
+    async def the_latest_answer() -> bool:
+        found = await world.platform.served_models()
+        served = {entry["model"]: int(entry["champion"]["version"]) for entry in found}
+        promoted = {
+            model: getattr(world.facts("ModelPromoted", model=model)[-1].data, "version", None)
+            for model in MODELS
+        }
+        return served == promoted
+
+    # The loop goes on turning: a version may have been promoted just now.
+    await until(the_latest_answer, seconds=90, what="the promoted versions to answer")
