@@ -112,10 +112,7 @@ async def test_labels_name_versions(serving: Serving, model: str) -> None:
 async def test_a_shadow_is_compared_and_never_answers(serving: Serving, model: str) -> None:
     await _with_candidate(serving, model)
     table = await _set(serving, model, shadows=[{"version": 2, "percent": 100}])
-    async with triton.InferenceServerClient(serving.grpc) as client:
-        for number in range(20):
-            assert await ask(client, model, request_id=f"s{number}") == 1.0
-    wanted = {f"s{number}/0" for number in range(20)}
+    asked: set[str] = set()
 
     def compared() -> list[ShadowCompared]:
         return [
@@ -124,10 +121,20 @@ async def test_a_shadow_is_compared_and_never_answers(serving: Serving, model: s
             if isinstance(event.data, ShadowCompared) and event.data.model == model
         ]
 
-    await until(
-        lambda: {row for each in compared() for row in each.prediction_ids} == wanted,
-        what="all rows compared",
-    )
+    def rows_compared() -> set[str]:
+        return {row for each in compared() for row in each.prediction_ids}
+
+    async with triton.InferenceServerClient(serving.grpc) as client:
+
+        async def some_are_compared() -> bool:
+            """A busy machine drops shadows, never answers: ask on until some are compared."""
+            number = len(asked)
+            asked.add(f"s{number}/0")
+            assert await ask(client, model, request_id=f"s{number}") == 1.0
+            return len(rows_compared()) >= 5
+
+        await until(some_are_compared, what="rows compared")
+    assert rows_compared() <= asked
     first = compared()[0]
     pair = (first.version, first.shadow_version, first.table_version)
     assert pair == (1, 2, table["version"])

@@ -28,10 +28,15 @@ class ShadowLink:
         while True:
             try:
                 async with connected(self._socket, worker=self._worker, channel="shadow") as (
-                    _,
+                    reader,
                     writer,
                 ):
-                    await self._ship(writer)
+                    shipping = asyncio.create_task(self._ship(writer))
+                    try:
+                        # Nothing is said here: this ends when the control process does.
+                        await reader.read()
+                    finally:
+                        shipping.cancel()
             except GONE:
                 pass
             await pause_before_retry()
