@@ -72,24 +72,14 @@ async def unfolded(
     return [row["run_id"] for row in rows]
 
 
-async def fold_all(
-    tx: Tx,
-    run_ids: Sequence[str],
-    *,
-    project: str,
-    recent: MutableMapping[int, Columns | Point] | None = None,
-    news: list[News] | None = None,
-) -> None:
-    """Fold everything that was logged to some runs; what is written meanwhile may stay.
-
-    `recent` and `news` are as in `fold`.
-    """
+async def fold_all(tx: Tx, run_ids: Sequence[str], *, project: str) -> None:
+    """Fold everything that was logged to some runs; what is written meanwhile may stay."""
     last: int | None = await tx.connection.fetchval(
         "select max(log_id) from run_log where run_id = any($1)", list(run_ids)
     )
     if last is None:
         return
-    while await fold(tx, run_ids, project=project, last=last, recent=recent, news=news):
+    while await fold(tx, run_ids, project=project, last=last):
         pass
 
 

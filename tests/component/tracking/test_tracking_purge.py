@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from uuid import uuid4
 
 import asyncpg
@@ -28,6 +29,17 @@ TABLES = (
     "run_dataset",
     "run_model",
 )
+
+
+@asynccontextmanager
+async def tables(database: TestDatabase) -> AsyncIterator[db.Connection]:
+    """A connection to tracking's tables, without the service."""
+    pool = await db.open_pool(database.url("tracking"), schema="tracking", size=1)
+    packages = (db.BUS_MIGRATIONS, "services.tracking.migrations")
+    await db.migrate(pool, schema="tracking", packages=packages)
+    async with pool.acquire() as connection:
+        yield connection
+    await pool.close()
 
 
 def new_run(http: httpx.Client, experiment: str) -> str:
@@ -165,10 +177,7 @@ def test_files_that_come_after_the_purge_go_too(own_tracking: TrackingProcess) -
 async def test_a_purged_run_is_looked_at_again_when_no_signed_url_is_valid_any_more(
     database: TestDatabase,
 ) -> None:
-    pool = await db.open_pool(database.url("tracking"), schema="tracking", size=1)
-    packages = (db.BUS_MIGRATIONS, "services.tracking.migrations")
-    await db.migrate(pool, schema="tracking", packages=packages)
-    async with pool.acquire() as connection:
+    async with tables(database) as connection:
         for run_id, age in (("young", "7 days"), ("old", "9 days")):
             await connection.execute(
                 "insert into artifact_garbage (run_id, project, purged_at, emptied_at)"
@@ -181,16 +190,12 @@ async def test_a_purged_run_is_looked_at_again_when_no_signed_url_is_valid_any_m
         assert found.run_id == "old"
         await purging.forget(connection, found, back=False)
         assert await purging.next_garbage(connection, project="default", without=()) is None
-    await pool.close()
 
 
 async def test_files_that_cannot_be_removed_do_not_keep_others_waiting(
     database: TestDatabase,
 ) -> None:
-    pool = await db.open_pool(database.url("tracking"), schema="tracking", size=1)
-    packages = (db.BUS_MIGRATIONS, "services.tracking.migrations")
-    await db.migrate(pool, schema="tracking", packages=packages)
-    async with pool.acquire() as connection:
+    async with tables(database) as connection:
         for run_id, age in (("older", "2 minutes"), ("old", "1 minute")):
             await connection.execute(
                 "insert into artifact_garbage (run_id, project, purged_at)"
@@ -201,7 +206,6 @@ async def test_files_that_cannot_be_removed_do_not_keep_others_waiting(
         found = await purging.next_garbage(connection, project="default", without={"older"})
         assert found is not None
         assert found.run_id == "old"
-    await pool.close()
 
 
 def test_a_batch_for_a_purged_run_counts_anew_when_the_run_is_imported_again(
