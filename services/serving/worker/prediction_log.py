@@ -85,12 +85,8 @@ class PredictionLog:
         """Rows in memory that are not published yet."""
         return self._held_rows
 
-    def add(self, entry: Answered) -> None:
-        """Keep an answered request, or count it as sampled out or dropped; returns at once."""
-        self.add_all([entry])
-
-    def add_all(self, entries: Sequence[Answered]) -> None:
-        """The same for requests that were answered together."""
+    def add(self, entries: Sequence[Answered]) -> None:
+        """Keep answered requests, or count them as sampled out or dropped; returns at once."""
         sampled = [self._sampled(entry) for entry in entries]
         with self._lock:
             before = self._waiting_rows

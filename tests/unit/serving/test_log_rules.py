@@ -71,7 +71,7 @@ def packed(log: PredictionLog) -> list[PredictionLogged]:
 def test_a_share_of_the_requests_is_logged_and_the_rest_counted_apart(model: Model) -> None:
     log = log_with(flights=LogRules(rate=0.25))
     for number in range(REQUESTS):
-        log.add(answered(model, f"r{number}"))
+        log.add([answered(model, f"r{number}")])
 
     records = packed(log)
     logged = sum(len(record.prediction_ids) for record in records)
@@ -86,7 +86,7 @@ def test_workers_agree_on_which_requests_are_logged(model: Model) -> None:
     logs = [log_with(flights=LogRules(rate=0.5)) for _ in range(2)]
     for log in logs:
         for number in range(100):
-            log.add(answered(model, f"r{number}"))
+            log.add([answered(model, f"r{number}")])
 
     first, second = ([entry.request_id for entry in log.take()] for log in logs)
     assert first == second
@@ -95,8 +95,8 @@ def test_workers_agree_on_which_requests_are_logged(model: Model) -> None:
 def test_what_has_a_flag_is_logged_at_any_rate_and_kept_apart(model: Model) -> None:
     log = log_with(flights=LogRules(rate=0.5, always=frozenset({"canary"})))
     for number in range(40):
-        log.add(replace(answered(model, f"c{number}"), flag="canary"))
-        log.add(replace(answered(model, f"s{number}"), flag="shadow"))
+        log.add([replace(answered(model, f"c{number}"), flag="canary")])
+        log.add([replace(answered(model, f"s{number}"), flag="shadow")])
 
     by_rate = {record.sampling_rate: list(record.prediction_ids) for record in packed(log)}
     assert by_rate[1.0] == [f"c{number}/0" for number in range(40)]
@@ -106,7 +106,7 @@ def test_what_has_a_flag_is_logged_at_any_rate_and_kept_apart(model: Model) -> N
 
 def test_models_without_rules_are_logged_whole(model: Model) -> None:
     log = log_with(another=LogRules(rate=0))
-    log.add(answered(model, "r"))
+    log.add([answered(model, "r")])
     (record,) = packed(log)
     assert (record.sampling_rate, record.sampled_out_rows) == (1.0, 0)
     assert {tensor.name for tensor in record.inputs} == {"carrier", "distance"}
@@ -114,7 +114,7 @@ def test_models_without_rules_are_logged_whole(model: Model) -> None:
 
 def test_a_dropped_tensor_is_nowhere_in_the_record(model: Model) -> None:
     log = log_with(flights=LogRules(redact={"carrier": "drop", "echo": "drop"}))
-    log.add(answered(model, "r", ("a secret carrier",)))
+    log.add([answered(model, "r", ("a secret carrier",))])
     (record,) = packed(log)
     assert [tensor.name for tensor in record.inputs] == ["distance"]
     assert set(record.dropped_tensors) >= {"carrier"}
@@ -124,7 +124,7 @@ def test_a_dropped_tensor_is_nowhere_in_the_record(model: Model) -> None:
 def test_a_hashed_tensor_tells_equal_rows_and_nothing_else(model: Model) -> None:
     rules = LogRules(redact={"carrier": "hash", "echo": "hash"})
     log = log_with(flights=rules)
-    log.add(answered(model, "r", ("one", "two", "one")))
+    log.add([answered(model, "r", ("one", "two", "one"))])
     (record,) = packed(log)
     (carrier,) = [tensor for tensor in record.inputs if tensor.name == "carrier"]
     first, second, third = decode_strings(carrier.data, 3)

@@ -108,7 +108,7 @@ def test_full_log_counts_every_row_once_under_threads(tmp_path: Path) -> None:
     released = 0
 
     def add(_: int) -> None:
-        log.add(_answered(model, rows=3))
+        log.add([_answered(model, rows=3)])
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(add, range(400)))
@@ -128,11 +128,11 @@ def test_log_wakes_its_shipper_once_a_batch_is_full(tmp_path: Path) -> None:
     plane = data_plane(tmp_path)
     model = plane.load("m", 1, onnx_models.constant(1.0))
     for _ in range(5):
-        log.add(_answered(model, rows=4))
+        log.add([_answered(model, rows=4)])
     assert len(woken) == 1
     log.take()
     for _ in range(5):
-        log.add(_answered(model, rows=4))
+        log.add([_answered(model, rows=4)])
     assert len(woken) == 2
 
 

@@ -85,7 +85,7 @@ class Answering:
             return
         rows = sum([job.plan.rows for job in jobs])
         lane.cost.add(rows, ran.input_ns + ran.infer_ns)
-        self._log.add_all(answers.logged)
+        self._log.add(answers.logged)
         self._note_first(jobs, answers)
         self._count(lane.model, jobs, ran, rows)
         for job, payload in zip(jobs, answers.payloads, strict=True):
