@@ -9,7 +9,6 @@ import socket
 import subprocess
 import sys
 import time
-import venv
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -43,16 +42,17 @@ def environment(name: str) -> Path:
     done = place / "installed"
     if done.is_file():
         return python
-    venv.create(place, with_pip=True, clear=True)
+    uv = Path(sys.executable).with_name("uv")
     packages = [*PACKAGES[name], f"scikit-learn=={version('scikit-learn')}"]
+    subprocess.run([uv, "venv", "--quiet", "--clear", place], check=True)
     made = subprocess.run(
-        [python, "-m", "pip", "install", "--quiet", *packages],
+        [uv, "pip", "install", "--quiet", "--python", python, *packages],
         capture_output=True,
         text=True,
         check=False,
     )
     if made.returncode:
-        raise RuntimeError(f"pip cannot install {' '.join(packages)}: {made.stderr[-300:].strip()}")
+        raise RuntimeError(f"uv cannot install {' '.join(packages)}: {made.stderr[-300:].strip()}")
     done.touch()
     return python
 
