@@ -4,7 +4,6 @@ from headrace.client.events import EventProducer as Publisher
 from headrace.runtime.bus.admin import add_topics, apply_topics, check_topics
 from headrace.runtime.bus.bus import Bus, open_bus
 from headrace.runtime.bus.model import (
-    Caller,
     Event,
     Gathering,
     Subscription,
@@ -13,6 +12,7 @@ from headrace.runtime.bus.model import (
     Verbatim,
 )
 from headrace.runtime.bus.tail import Tail
+from headrace.runtime.caller import Caller
 
 __all__ = [
     "Bus",

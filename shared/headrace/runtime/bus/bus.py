@@ -13,10 +13,11 @@ import asyncpg
 
 from headrace.runtime.bus.consumer import Consumer
 from headrace.runtime.bus.kafka import Kafka
-from headrace.runtime.bus.model import Caller, Subscription, Tx
+from headrace.runtime.bus.model import Subscription, Tx
 from headrace.runtime.bus.ports import BACKEND_TROUBLE, Broker, Database
 from headrace.runtime.bus.postgres import Postgres
 from headrace.runtime.bus.relay import Relay
+from headrace.runtime.caller import Caller
 from headrace.runtime.clock import Clock, SystemClock
 from headrace.runtime.telemetry import Log, Metrics
 from headrace.runtime.tracing import SilentTracer, Tracer

@@ -10,10 +10,11 @@ from headrace.events.contracts import Data, by_model
 from headrace.events.topics import Topic
 from headrace.runtime.bus import failpoints
 from headrace.runtime.bus.deadletter import Burial
-from headrace.runtime.bus.model import BatchHandler, Caller, Event, Subscription, Tx
+from headrace.runtime.bus.model import BatchHandler, Event, Subscription, Tx
 from headrace.runtime.bus.ports import Database, Standing
 from headrace.runtime.bus.reading import Batch, Reading, Wanted, read_batch
 from headrace.runtime.bus.work import Attempt, Work
+from headrace.runtime.caller import Caller
 from headrace.runtime.clock import Clock
 from headrace.runtime.telemetry import Log, LogContext, Metrics
 

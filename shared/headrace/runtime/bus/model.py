@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Final, Generic, Self, TypeVar
+from typing import Any, Generic, TypeVar
 
 from aiokafka import ConsumerRecord
 
@@ -16,10 +16,10 @@ from headrace.events.envelope import LONGEST_ATTRIBUTE, Envelope, Head, Kept, fo
 from headrace.events.headers import VERBATIM_TYPE
 from headrace.events.topics import Topic
 from headrace.ids import new_id
+from headrace.runtime.caller import Caller
 from headrace.runtime.db import Connection
 from headrace.tracing import next_hop
 
-_LONGEST_ID: Final = 200
 DataT_co = TypeVar("DataT_co", bound=Data, covariant=True)
 
 
@@ -93,38 +93,6 @@ class Tombstone:
     def is_of_contract(self) -> bool:
         """Whether the key is one that the contract's states have."""
         return len(self.key_values) == len(self.contract.key_fields)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Caller:
-    """What outside the bus caused a transaction: the chain that an API call continues."""
-
-    correlation_id: str
-    causation_id: str | None = None
-    traceparent: str | None = None
-
-    @classmethod
-    def of(cls, headers: Mapping[str, str]) -> Self:
-        """From HTTP headers `x-correlation-id`, `x-causation-id`, `traceparent`."""
-        return cls(
-            correlation_id=_sane(headers.get("x-correlation-id")) or new_id(),
-            causation_id=_sane(headers.get("x-causation-id")),
-            traceparent=_sane(headers.get("traceparent")),
-        )
-
-    @classmethod
-    def none(cls) -> Self:
-        """The beginning of a chain."""
-        return cls(correlation_id=new_id())
-
-    @classmethod
-    def by(cls, event: Event[Data]) -> Self:
-        """Caused by an event."""
-        return cls(
-            correlation_id=event.correlation_id,
-            causation_id=event.id,
-            traceparent=event.envelope.traceparent,
-        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -303,12 +271,6 @@ def _carried(name: str, outgoing: Outgoing) -> Outgoing:
                 field=field_name,
             )
     return outgoing
-
-
-def _sane(given: str | None) -> str | None:
-    """An id that a caller chose, if it is one: others are as good as none."""
-    usable = given and len(given) <= _LONGEST_ID and given.isascii() and given.isprintable()
-    return given if usable else None
 
 
 Handler = Callable[[Event[Any], Tx], Awaitable[None]]

@@ -6,8 +6,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-import asyncpg
-from botocore.exceptions import BotoCoreError
 from fastapi.exceptions import RequestValidationError
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -23,8 +21,7 @@ _STATUS: Final[tuple[tuple[type[HeadraceError], int], ...]] = (
     (Refused, 403),
     (Transient, 503),
 )
-_SOON: Final = "1"
-_LATER: Final = "10"
+SOON: Final = "1"
 
 
 async def _headrace_error(request: Request, error: HeadraceError) -> Response:
@@ -33,7 +30,7 @@ async def _headrace_error(request: Request, error: HeadraceError) -> Response:
     body = {"error_code": type(error).__name__, "message": str(error)}
     if isinstance(error, InvalidInput) and error.field:
         body["field"] = error.field
-    headers = {"Retry-After": _SOON} if status == 503 else {}
+    headers = {"Retry-After": SOON} if status == 503 else {}
     return JSONResponse(body, status_code=status, headers=headers)
 
 
@@ -47,35 +44,14 @@ async def _validation_error(request: Request, error: RequestValidationError) -> 
     return JSONResponse(body, status_code=400)
 
 
-async def _unstorable(request: Request, error: Exception) -> Response:
-    """A value that PostgreSQL has no room for: a NUL in text, a number out of range."""
-    _ = request
-    body = {"error_code": "InvalidInput", "message": f"a value cannot be stored: {error}"}
-    return JSONResponse(body, status_code=400)
-
-
-async def _driver_error(request: Request, error: asyncpg.InterfaceError) -> Response:
-    """Asyncpg refuses bad arguments with the same base as a closed connection."""
-    if isinstance(error, ValueError):
-        return await _unstorable(request, error)
-    return await _backend_away(request, error)
-
-
-async def _backend_away(request: Request, error: Exception) -> Response:
+async def backend_away(request: Request, error: Exception) -> Response:
     """A backend is away: 429, since clients resend any write on it, which they do not on 503."""
     _ = request
     reason = f"a backend is not reachable now ({type(error).__name__}); try again"
-    return _try_again(reason, after=_SOON)
+    return try_again(reason, after=SOON)
 
 
-async def _backend_full(request: Request, error: Exception) -> Response:
-    """PostgreSQL runs, without room for more: disk, memory or connections."""
-    _ = request
-    reason = f"the database has no room for more now ({type(error).__name__}); try again later"
-    return _try_again(reason, after=_LATER)
-
-
-def _try_again(message: str, *, after: str) -> Response:
+def try_again(message: str, *, after: str) -> Response:
     body = {"error_code": "REQUEST_LIMIT_EXCEEDED", "message": message}
     return JSONResponse(body, status_code=429, headers={"Retry-After": after})
 
@@ -91,19 +67,8 @@ ERROR_HANDLERS: Final[Mapping[type[Exception], ErrorHandler]] = MappingProxyType
     {
         HeadraceError: _headrace_error,
         RequestValidationError: _validation_error,
-        asyncpg.DataError: _unstorable,
-        asyncpg.InterfaceError: _driver_error,
-        asyncpg.PostgresConnectionError: _backend_away,
-        asyncpg.InternalClientError: _backend_away,
-        # A shutdown, a start or a fail-over that is under way, or a query that was cut off.
-        asyncpg.OperatorInterventionError: _backend_away,
-        asyncpg.ReadOnlySQLTransactionError: _backend_away,
-        # The victim of a deadlock.
-        asyncpg.TransactionRollbackError: _backend_away,
-        asyncpg.InsufficientResourcesError: _backend_full,
-        BotoCoreError: _backend_away,
         # Refused and broken connections, and every time-out.
-        OSError: _backend_away,
+        OSError: backend_away,
         Exception: _unforeseen,
     }
 )

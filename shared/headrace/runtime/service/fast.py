@@ -16,7 +16,7 @@ from typing import Final
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from headrace.ids import new_id
-from headrace.runtime.bus import Caller
+from headrace.runtime.caller import Caller
 
 MAX_BODY: Final = 1024 * 1024
 """Larger bodies are the application's; one is held in memory whole."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, FastAPI
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -11,12 +11,12 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from headrace import __version__
 from headrace.errors import InvalidInput
-from headrace.events.asyncapi import document
-from headrace.runtime.bus import Tail
-from headrace.runtime.service import bus_routes
-from headrace.runtime.service.errors import ERROR_HANDLERS
+from headrace.runtime.service.errors import ERROR_HANDLERS, ErrorHandler
 from headrace.runtime.service.model import Resources, Service
 from headrace.runtime.service.readiness import Readiness
+
+if TYPE_CHECKING:
+    from headrace.runtime.bus import Tail
 
 
 def application(
@@ -24,12 +24,14 @@ def application(
 ) -> FastAPI:
     """The ASGI application of a service."""
     app = FastAPI(title=f"Headrace {service.name}", version=__version__, docs_url=None)
-    for kind, handler in {**ERROR_HANDLERS, **service.errors}.items():
+    for kind, handler in {**_error_handlers(service), **service.errors}.items():
         app.add_exception_handler(kind, handler)
     _add_health(app, service, resources, Readiness(service, resources, tails=tails))
     _add_descriptions(app, service, resources)
     _add_administration(app, resources, tails)
     if resources.maybe_pool is not None:
+        from headrace.runtime.service import bus_routes  # noqa: PLC0415
+
         app.include_router(bus_routes.router(service.name, resources))
     for router in service.routes(resources) if service.routes else ():
         if isinstance(router, APIRouter):
@@ -37,6 +39,14 @@ def application(
         else:
             app.router.routes.append(router)
     return app
+
+
+def _error_handlers(service: Service[Any]) -> Mapping[type[Exception], ErrorHandler]:
+    if not (service.database or service.blobs):
+        return ERROR_HANDLERS
+    from headrace.runtime.service.backend_errors import BACKEND_HANDLERS  # noqa: PLC0415
+
+    return {**ERROR_HANDLERS, **BACKEND_HANDLERS}
 
 
 def _add_health(
@@ -76,6 +86,8 @@ def _add_descriptions(app: FastAPI, service: Service[Any], resources: Resources[
 
     @app.get("/asyncapi.json", include_in_schema=False)
     async def asyncapi() -> Response:
+        from headrace.events.asyncapi import document  # noqa: PLC0415
+
         return JSONResponse(document())
 
 

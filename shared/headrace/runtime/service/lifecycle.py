@@ -17,12 +17,11 @@ import gc
 import signal
 from collections.abc import Coroutine, Iterable, Sequence
 from contextlib import AsyncExitStack
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import uvloop
 from starlette.types import ASGIApp
 
-from headrace.runtime.bus import Bus, Tail
 from headrace.runtime.service.fast import FastPath
 from headrace.runtime.service.http import application
 from headrace.runtime.service.middleware import Surroundings
@@ -32,6 +31,9 @@ from headrace.runtime.service.resources import open_resources
 from headrace.runtime.service.server import HttpServer
 from headrace.runtime.settings import redacted
 from headrace.runtime.telemetry import Log, configure_logs
+
+if TYPE_CHECKING:
+    from headrace.runtime.bus import Bus, Tail
 
 _BUS_SECONDS: Final = 20
 _HTTP_SECONDS: Final = 10

@@ -9,7 +9,7 @@ from typing import Final
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from headrace.runtime.bus import Caller
+from headrace.runtime.caller import Caller
 from headrace.runtime.telemetry import set_log_context
 from headrace.runtime.tracing import RequestSpan, Tracer
 

@@ -5,22 +5,26 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
-import asyncpg
 from fastapi import APIRouter
 from starlette.routing import Mount
 
-from headrace.runtime.blobs import Blobs
-from headrace.runtime.bus import Bus, Subscription, Tail
 from headrace.runtime.clock import Clock
-from headrace.runtime.database_watch import DatabaseWatch
 from headrace.runtime.service.errors import ErrorHandler
 from headrace.runtime.service.fast import FastRoutes
 from headrace.runtime.service.protocols import Protocols
 from headrace.runtime.settings import PlainSettings
 from headrace.runtime.telemetry import Log, Metrics
 from headrace.runtime.tracing import SilentTracer, Tracer
+
+if TYPE_CHECKING:
+    # A process that declares no backend never loads the libraries of one.
+    import asyncpg
+
+    from headrace.runtime.blobs import Blobs
+    from headrace.runtime.bus import Bus, Subscription, Tail
+    from headrace.runtime.database_watch import DatabaseWatch
 
 SettingsT = TypeVar("SettingsT", bound=PlainSettings)
 

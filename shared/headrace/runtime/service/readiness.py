@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from headrace.runtime.bus import Tail
 from headrace.runtime.service.model import Check, Resources, Service
+
+if TYPE_CHECKING:
+    from headrace.runtime.bus import Tail
 
 _SECONDS: Final = 1.5
 
