@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final, assert_never
 
 from headrace.rpc.serving.v1.prediction_log_pb2 import PredictionLogged
 from headrace.rpc.serving.v1.prediction_log_pb2 import Tensor as PredictionTensor
+from services.serving.worker.answered import Answered, halve
 from services.serving.worker.log_rules import Rules
-from services.serving.worker.prediction_log import Answered
-from services.serving.worker.tensors import BYTES, split_rows
+from services.serving.worker.tensors import BYTES
 
 MAX_ROWS: Final = 4096
 MAX_BYTES: Final = 512 * 1024
@@ -84,45 +84,12 @@ def _group(entry: Answered) -> object:
 
 
 def _pieces(entry: Answered) -> Iterator[Answered]:
-    """The request, or halves of it until each fits a record or is a single row."""
+    """The entry, or halves of it until each fits a record or is a single row."""
     if entry.rows == 1 or (entry.weight <= MAX_BYTES and entry.rows <= MAX_ROWS):
         yield entry
         return
-    for half in _halves(entry):
+    for half in halve(entry):
         yield from _pieces(half)
-
-
-def _halves(entry: Answered) -> Iterator[Answered]:
-    middle = entry.rows // 2
-    inputs = _cut(
-        entry.inputs, [spec.datatype for spec in entry.model.inputs], entry.input_shapes, middle
-    )
-    logged = [entry.model.outputs[place].datatype for place in entry.model.logged_outputs]
-    outputs = _cut(entry.outputs, logged, entry.output_shapes, middle)
-    for place, (start, end) in enumerate(((0, middle), (middle, entry.rows))):
-        yield replace(
-            entry,
-            rows=end - start,
-            first_row=entry.first_row + start,
-            inputs=inputs[place],
-            outputs=outputs[place],
-            input_shapes=[(end - start, *shape[1:]) for shape in entry.input_shapes],
-            output_shapes=[(end - start, *shape[1:]) for shape in entry.output_shapes],
-        )
-
-
-def _cut(
-    raws: Sequence[bytes],
-    datatypes: Sequence[str],
-    shapes: Sequence[tuple[int, ...]],
-    middle: int,
-) -> list[list[bytes]]:
-    """Every tensor cut at row `middle`: the upper parts, the lower parts."""
-    columns = [
-        split_rows(datatype, shape, raw, [0, middle])
-        for raw, datatype, shape in zip(raws, datatypes, shapes, strict=True)
-    ]
-    return [[column[place] for column in columns] for place in range(2)]
 
 
 def _chunks(entries: Sequence[Answered]) -> Iterator[list[Answered]]:
@@ -155,14 +122,8 @@ class _Writer:
             project=self.project,
             model=model.name,
             version=model.version,
-            prediction_ids=[
-                f"{entry.request_id}/{row}"
-                for entry in entries
-                for row in range(entry.first_row, entry.first_row + entry.rows)
-            ],
-            event_times_us=[
-                time for entry in entries for time in (entry.event_time_us,) * entry.rows
-            ],
+            prediction_ids=[identity for entry in entries for identity in entry.prediction_ids],
+            event_times_us=[time for entry in entries for time in entry.row_times_us],
             logged_at_us=self.now_us,
             dropped_rows=dropped_rows,
             sampling_rate=entries[0].sampling_rate,

@@ -31,6 +31,11 @@ class Rules:
         """The rules of a model."""
         return self._by_model.get(model, _WHOLE)
 
+    def whole(self, model: str) -> bool:
+        """Whether every request of a model is logged."""
+        rules = self._by_model.get(model)
+        return rules is None or rules.rate >= 1
+
     @property
     def versions(self) -> dict[str, int]:
         """Which rules are in force, by model."""

@@ -8,49 +8,11 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Final
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
+from services.serving.worker.answered import Answered, split_requests
 from services.serving.worker.log_rules import Rules
-from services.serving.worker.model import Model
-
-_ROW_BYTES: Final = 32
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Answered:
-    """One answered request: the raw tensors of its rows, in the model's order.
-
-    `outputs` are those of `model.logged_outputs`. `first_row` is where a part of a request begins.
-    `flag` is one of `link.messages.Flag`, if any; `sampling_rate` is noted by the log.
-    """
-
-    model: Model
-    request_id: str
-    event_time_us: int
-    rows: int
-    inputs: Sequence[bytes]
-    outputs: Sequence[bytes]
-    input_shapes: Sequence[tuple[int, ...]]
-    output_shapes: Sequence[tuple[int, ...]]
-    first_row: int = 0
-    flag: str = ""
-    sampling_rate: float = 1.0
-    table_version: int = 0
-    propensity: float = 1.0
-    arm: str = ""
-    experiment: str = ""
-
-    @property
-    def size(self) -> int:
-        """Bytes of its tensors."""
-        return sum(map(len, self.inputs)) + sum(map(len, self.outputs))
-
-    @property
-    def weight(self) -> int:
-        """Bytes in a record, at most: tensors, and an id and a time for each row."""
-        return self.size + self.rows * (len(self.request_id.encode()) + _ROW_BYTES)
 
 
 class PredictionLog:
@@ -87,25 +49,31 @@ class PredictionLog:
 
     def add(self, entries: Sequence[Answered]) -> None:
         """Keep answered requests, or count them as sampled out or dropped; returns at once."""
-        sampled = [self._sampled(entry) for entry in entries]
+        sampled: list[Answered] = []
+        left_out: list[tuple[str, int]] = []
+        for entry in entries:
+            if self.rules.whole(entry.model.name):
+                sampled.append(entry)
+            else:
+                sampled += self._sampled(entry, left_out)
         with self._lock:
             before = self._waiting_rows
-            for entry, logged in zip(entries, sampled, strict=True):
-                if logged is None:
-                    out = self.sampled_out
-                    out[entry.model.name] = out.get(entry.model.name, 0) + entry.rows
-                else:
-                    self._keep(logged)
+            for name, rows in left_out:
+                self.sampled_out[name] = self.sampled_out.get(name, 0) + rows
+            for logged in sampled:
+                self._keep(logged)
             full = before < self._ship_rows <= self._waiting_rows
         if full:
             self._full()
 
-    def _sampled(self, entry: Answered) -> Answered | None:
-        """The entry with its rate, or None if the rules leave it out."""
-        likelihood = self.rules.likelihood(entry.model.name, entry.request_id, entry.flag)
-        if likelihood is None:
-            return None
-        return entry if likelihood >= 1 else replace(entry, sampling_rate=likelihood)
+    def _sampled(self, entry: Answered, left_out: list[tuple[str, int]]) -> Iterator[Answered]:
+        """The requests that the rules keep, with their rates; the others are noted."""
+        for request in split_requests(entry):
+            likelihood = self.rules.likelihood(entry.model.name, request.request_ids[0], entry.flag)
+            if likelihood is None:
+                left_out.append((entry.model.name, request.rows))
+            else:
+                yield replace(request, sampling_rate=likelihood)
 
     def _keep(self, entry: Answered) -> None:
         size, rows = entry.size, entry.rows

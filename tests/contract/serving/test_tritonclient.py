@@ -215,7 +215,7 @@ def test_what_was_answered_is_logged_with_its_event_time(
     inputs = _flight_inputs([b"UA", b"DL"], [1.0, 2.0])
     client.infer("flights", inputs, request_id="r1", parameters={"event_time_us": 1_357_000_000})
     (entry,) = plane.log.take()
-    assert (entry.request_id, entry.rows, entry.event_time_us) == ("r1", 2, 1_357_000_000)
+    assert (entry.request_ids, entry.rows, entry.event_times_us) == (["r1"], 2, [1_357_000_000])
     assert entry.inputs == [b"\x02\0\0\0UA\x02\0\0\0DL", np.array([1, 2], np.float32).tobytes()]
     assert entry.outputs[0] == np.array([101, 202], np.float32).tobytes()
 

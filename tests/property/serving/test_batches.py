@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from headrace.rpc.serving.v1.prediction_log_pb2 import PredictionLogged
 from services.serving.worker import batches
+from services.serving.worker.answered import Answered
 from services.serving.worker.batches import pack
 from services.serving.worker.model import Model, TensorSpec
-from services.serving.worker.prediction_log import Answered
 from services.serving.worker.tensors import Array, decode, encode_strings
 
 
@@ -45,18 +45,21 @@ Row = tuple[str, str, int, tuple[float, ...]]
 
 @st.composite
 def answers(draw: st.DrawFn) -> tuple[Answered, list[Row]]:
-    """One answered request, and its rows as (id, word, y, x)."""
+    """Requests answered together, and their rows as (id, word, y, x)."""
     model = MODELS[draw(st.sampled_from("ab")), draw(st.sampled_from([1, 2]))]
-    rows = draw(st.integers(1, 7))
+    each = draw(st.integers(1, 4))
+    identities = [
+        one.hex for one in draw(st.lists(st.uuids(), min_size=1, max_size=4, unique=True))
+    ]
+    rows = each * len(identities)
     width = draw(st.integers(1, 2))
     words = draw(st.lists(st.text(max_size=8), min_size=rows, max_size=rows))
     x = np.arange(rows * width, dtype="<f4").reshape(rows, width)
     y = np.arange(rows, dtype="<i8") * 3
-    identity = draw(st.uuids()).hex
     entry = Answered(
         model=model,
-        request_id=identity,
-        event_time_us=draw(st.integers(0, 2**62)),
+        request_ids=identities,
+        event_times_us=[draw(st.integers(0, 2**62)) for _ in identities],
         rows=rows,
         inputs=[encode_strings(words), x.tobytes()],
         outputs=[y.tobytes()],
@@ -64,7 +67,7 @@ def answers(draw: st.DrawFn) -> tuple[Answered, list[Row]]:
         output_shapes=[(rows,)],
     )
     expected = [
-        (f"{identity}/{row}", words[row], int(y[row]), tuple(x[row].tolist()))
+        (f"{identities[row // each]}/{row % each}", words[row], int(y[row]), tuple(x[row].tolist()))
         for row in range(rows)
     ]
     return entry, expected
@@ -119,5 +122,8 @@ def test_event_time_is_that_of_the_request(made: tuple[Answered, list[Row]]) -> 
     entry, _ = made
     (batch,) = pack([entry], project="p", now_us=7, dropped_rows=0).batches
     record = PredictionLogged.FromString(batch.data)
-    assert set(record.event_times_us) == {entry.event_time_us}
+    times = dict(zip(entry.request_ids, entry.event_times_us, strict=True))
+    assert list(record.event_times_us) == [
+        times[identity.partition("/")[0]] for identity in record.prediction_ids
+    ]
     assert (record.project, record.logged_at_us) == ("p", 7)

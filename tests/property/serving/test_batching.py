@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.rpc.inference import open_inference_pb2 as oip
+from services.serving.worker.answered import split_requests
 from services.serving.worker.batching.lane import LaneLimits
 from services.serving.worker.calls import NOTHING_BESIDE, Reply
 from services.serving.worker.failure import Code, Failure
@@ -115,8 +116,9 @@ def test_every_answered_request_is_logged_once_as_it_was_asked(payloads: list[by
         if isinstance(got[call], Reply)
     ]
     logged = [
-        (entry.model.name, entry.request_id, entry.rows, sorted(entry.inputs))
-        for entry in plane.log.take()
+        (entry.model.name, entry.request_ids[0], entry.rows, sorted(entry.inputs))
+        for together in plane.log.take()
+        for entry in split_requests(together)
     ]
     asked = [
         (each.model_name, each.id, each.inputs[0].shape[0], sorted(each.raw_input_contents))

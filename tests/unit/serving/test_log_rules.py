@@ -10,10 +10,11 @@ import pytest
 
 from headrace.rpc.serving.v1.prediction_log_pb2 import PredictionLogged
 from services.serving.link.messages import LogRules
+from services.serving.worker.answered import Answered
 from services.serving.worker.batches import pack
 from services.serving.worker.log_rules import Rules
 from services.serving.worker.model import Model, load
-from services.serving.worker.prediction_log import Answered, PredictionLog
+from services.serving.worker.prediction_log import PredictionLog
 from services.serving.worker.tensors import decode_strings, encode_strings
 from tests.harness import onnx_models
 
@@ -34,8 +35,8 @@ def answered(model: Model, request_id: str, carriers: tuple[str, ...] = ("UA",))
     outputs = {"score": score, "echo": echo}
     return Answered(
         model=model,
-        request_id=request_id,
-        event_time_us=1,
+        request_ids=[request_id],
+        event_times_us=[1],
         rows=rows,
         inputs=[encode_strings(carriers), score],
         outputs=[outputs[model.outputs[place].name] for place in model.logged_outputs],
@@ -88,8 +89,39 @@ def test_workers_agree_on_which_requests_are_logged(model: Model) -> None:
         for number in range(100):
             log.add([answered(model, f"r{number}")])
 
-    first, second = ([entry.request_id for entry in log.take()] for log in logs)
+    first, second = ([entry.request_ids for entry in log.take()] for log in logs)
     assert first == second
+
+
+def test_each_request_of_a_run_is_sampled_by_itself(model: Model) -> None:
+    alone, together = log_with(flights=LogRules(rate=0.5)), log_with(flights=LogRules(rate=0.5))
+    entries = [answered(model, f"r{number}", (f"c{number}", "DL")) for number in range(50)]
+    for entry in entries:
+        alone.add([entry])
+    together.add([_joined(entries)])
+
+    apart = [identity for record in packed(alone) for identity in record.prediction_ids]
+    (record,) = packed(together)
+    assert list(record.prediction_ids) == apart
+    assert together.sampled_out == alone.sampled_out
+    shown = decode_strings(record.inputs[0].data, len(apart))
+    kept = [identity.partition("/")[0][1:] for identity in apart[::2]]
+    assert shown[::2] == [f"c{number}" for number in kept]
+
+
+def _joined(entries: list[Answered]) -> Answered:
+    first = entries[0]
+    rows = sum(entry.rows for entry in entries)
+    return replace(
+        first,
+        request_ids=[entry.request_ids[0] for entry in entries],
+        event_times_us=[1] * len(entries),
+        rows=rows,
+        inputs=[b"".join(column) for column in zip(*(e.inputs for e in entries), strict=True)],
+        outputs=[b"".join(column) for column in zip(*(e.outputs for e in entries), strict=True)],
+        input_shapes=[(rows, *shape[1:]) for shape in first.input_shapes],
+        output_shapes=[(rows, *shape[1:]) for shape in first.output_shapes],
+    )
 
 
 def test_what_has_a_flag_is_logged_at_any_rate_and_kept_apart(model: Model) -> None:

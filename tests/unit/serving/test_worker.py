@@ -14,13 +14,14 @@ from headrace.errors import Refused
 from headrace.limits import MAX_PREDICTION_ID, MAX_REQUEST_ID
 from headrace.rpc.inference import open_inference_pb2 as oip
 from services.serving.link.messages import Assignment, ModelAssignment, VersionFiles
+from services.serving.worker.answered import Answered
 from services.serving.worker.batches import pack
 from services.serving.worker.calls import NOTHING_BESIDE
 from services.serving.worker.failure import Failure
 from services.serving.worker.loading import Outcome, make_so
 from services.serving.worker.methods.repository import index_of
 from services.serving.worker.model import Model, load
-from services.serving.worker.prediction_log import Answered, PredictionLog
+from services.serving.worker.prediction_log import PredictionLog
 from services.serving.worker.table import Table, parse_version
 from tests.harness import onnx_models
 from tests.harness.data_plane import data_plane
@@ -258,8 +259,8 @@ def _assignment(
 def _answered(model: Model, *, rows: int) -> Answered:
     return Answered(
         model=model,
-        request_id="r",
-        event_time_us=1,
+        request_ids=["r"],
+        event_times_us=[1],
         rows=rows,
         inputs=[b"\0" * 16 * rows],
         outputs=[b"\0" * 4 * rows],
@@ -270,7 +271,7 @@ def _answered(model: Model, *, rows: int) -> Answered:
 
 def test_rows_with_long_ids_fit_the_producers_batches(tmp_path: Path) -> None:
     model = data_plane(tmp_path).load("m", 1, onnx_models.constant(1.0))
-    entry = replace(_answered(model, rows=4096), request_id="\N{SNOWMAN}" * 256)
+    entry = replace(_answered(model, rows=4096), request_ids=["\N{SNOWMAN}" * 256])
     shipment = pack([entry], project="p", now_us=1, dropped_rows=0)
     assert sum(batch.rows for batch in shipment.batches) == 4096
     assert max(len(batch.data) for batch in shipment.batches) < 900 * 1024
@@ -283,7 +284,7 @@ def test_event_time_zero_is_a_time(tmp_path: Path) -> None:
     request.inputs.add(name="x", datatype="FP32", shape=[1, 4])
     request.parameters["event_time_us"].int64_param = 0
     plane.inference.infer(request.SerializeToString(), NOTHING_BESIDE)
-    assert [entry.event_time_us for entry in plane.log.take()] == [0]
+    assert [entry.event_times_us for entry in plane.log.take()] == [[0]]
 
 
 def test_answers_are_counted_by_model_and_version(tmp_path: Path) -> None:

@@ -7,23 +7,23 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from services.serving.worker.answered import Answered
+from services.serving.worker.batching.alike import logged_of
 from services.serving.worker.batching.job import Job
 from services.serving.worker.batching.lane import Lane
 from services.serving.worker.batching.running import Run, Unequal, feed_of, run
 from services.serving.worker.calls import Arrival, Reply
 from services.serving.worker.failure import Code, Failure
 from services.serving.worker.model import Model
-from services.serving.worker.prediction_log import Answered, PredictionLog
+from services.serving.worker.prediction_log import PredictionLog
 from services.serving.worker.replies import Form, typed_reply
 from services.serving.worker.requests import Plan
 from services.serving.worker.routing.shadows import Shadows
 from services.serving.worker.statistics import Execution, Statistics
-from services.serving.worker.table import CHAMPION, FirstAnswer
+from services.serving.worker.table import FirstAnswer
 from services.serving.worker.tensors import decode
 
 _US: Final = 1000
-_USUAL: Final = ("", CHAMPION)
-"""Arms of which the prediction log need not keep every request."""
 
 
 class Answering:
@@ -102,16 +102,16 @@ class Answering:
                 decode(spec.datatype, shape, pieces[number])
                 for spec, shape, pieces in zip(model.outputs, form.shapes, ran.pieces, strict=True)
             ]
-            feed = feed_of(model, [job], job.plan.rows)
+            feed = feed_of(model, [job], job.data.raws, job.plan.rows)
             self._shadows.offer(job.choice, feed, job.plan.rows, outputs)
 
     def _note_first(self, jobs: Sequence[Job], answers: _Answers) -> None:
-        for job, logged in zip(jobs, answers.logged, strict=True):
+        for job in jobs:
             reign = job.choice.reign
             if reign is None or reign.first is not None:
                 continue
             first = FirstAnswer(
-                prediction_id=f"{logged.request_id}/0", served_at_us=answers.served_at_us
+                prediction_id=f"{job.choice.request_id}/0", served_at_us=answers.served_at_us
             )
             if reign.note_first(first):
                 self._first_answer()
@@ -149,7 +149,7 @@ class Answering:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Answers:
-    """Of a run, in the order of its jobs."""
+    """Of a run: payloads and forms in the order of its jobs."""
 
     payloads: Sequence[bytes]
     forms: Sequence[Form]
@@ -161,34 +161,19 @@ def _answers(lane: Lane, jobs: Sequence[Job], ran: Run) -> _Answers:
     model = lane.model
     now_us = time.time_ns() // _US
     forms: dict[Plan, Form] = {}
-    payloads, used, logged = [], [], []
+    payloads, used = [], []
     for number, job in enumerate(jobs):
         form = forms.get(job.plan)
         if form is None:
             form = forms[job.plan] = _form(lane, job.plan, ran, alone=len(jobs) == 1)
-        choice = job.choice
-        request_id = choice.request_id
         used.append(form)
-        payloads.append(_payload(model, job, request_id, ran, number, form))
-        at_us = job.options.event_time_us
-        logged.append(
-            Answered(
-                model=model,
-                request_id=request_id,
-                table_version=choice.table_version,
-                propensity=choice.propensity,
-                arm=choice.arm,
-                experiment=choice.experiment,
-                flag="canary" if choice.arm not in _USUAL else "",
-                event_time_us=now_us if at_us is None else at_us,
-                rows=job.plan.rows,
-                inputs=job.data.raws,
-                outputs=[ran.pieces[place][number] for place in model.logged_outputs],
-                input_shapes=job.plan.shapes,
-                output_shapes=form.logged_shapes,
-            )
-        )
-    return _Answers(payloads=payloads, forms=used, logged=logged, served_at_us=now_us)
+        payloads.append(_payload(model, job, ran, number, form))
+    return _Answers(
+        payloads=payloads,
+        forms=used,
+        logged=logged_of(jobs, ran, used, now_us),
+        served_at_us=now_us,
+    )
 
 
 def _form(lane: Lane, plan: Plan, ran: Run, *, alone: bool) -> Form:
@@ -198,7 +183,8 @@ def _form(lane: Lane, plan: Plan, ran: Run, *, alone: bool) -> Form:
     return lane.forms.of(plan, shapes)
 
 
-def _payload(model: Model, job: Job, request_id: str, ran: Run, number: int, form: Form) -> bytes:
+def _payload(model: Model, job: Job, ran: Run, number: int, form: Form) -> bytes:
+    request_id = job.choice.request_id
     if not job.options.typed:
         return form.fill(request_id, ran.pieces, number)
     raws = [pieces[number] for pieces in ran.pieces]

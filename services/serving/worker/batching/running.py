@@ -21,8 +21,13 @@ class Unequal(Exception):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Run:
-    """Raw outputs as `[output][request]`, each output's shape, and how long each part took."""
+    """Raw outputs as `[output][request]` and in one piece, their shapes, how long each part took.
 
+    `inputs` are the raw inputs of all requests, end to end.
+    """
+
+    inputs: Sequence[bytes]
+    outputs: Sequence[bytes]
     pieces: Sequence[Sequence[bytes]]
     shapes: tuple[tuple[int, ...], ...]
     began_ns: int
@@ -38,15 +43,21 @@ def run(model: Model, jobs: Sequence[Job]) -> Run:
     """
     began = time.monotonic_ns()
     rows = [job.plan.rows for job in jobs]
-    feed = feed_of(model, jobs, sum(rows))
+    inputs = joined(jobs)
+    feed = feed_of(model, jobs, inputs, sum(rows))
     fed = time.monotonic_ns()
     outputs = _run(model, feed)
     ran = time.monotonic_ns()
     shapes = tuple([np.shape(output) for output in outputs])
     if len(jobs) > 1 and any(shape[:1] != (sum(rows),) for shape in shapes):
         raise Unequal
-    pieces = _pieces(model, outputs, shapes, rows)
+    raws = [
+        encode(spec.datatype, output) for spec, output in zip(model.outputs, outputs, strict=True)
+    ]
+    pieces = _pieces(model, raws, shapes, rows)
     return Run(
+        inputs=inputs,
+        outputs=raws,
         pieces=pieces,
         shapes=shapes,
         began_ns=began,
@@ -56,17 +67,23 @@ def run(model: Model, jobs: Sequence[Job]) -> Run:
     )
 
 
-def feed_of(model: Model, jobs: Sequence[Job], rows: int) -> dict[str, Array]:
-    """The rows of all requests, one below the other: raw tensors need only be put end to end."""
+def joined(jobs: Sequence[Job]) -> list[bytes]:
+    """The raw inputs of all requests: those that agree in shape need only be put end to end."""
+    return [b"".join(column) for column in zip(*[job.data.raws for job in jobs], strict=True)]
+
+
+def feed_of(
+    model: Model, jobs: Sequence[Job], inputs: Sequence[bytes], rows: int
+) -> dict[str, Array]:
+    """The rows of all requests, one below the other; `inputs` are their `joined` raw tensors."""
     feed: dict[str, Array] = {}
     for place, spec in enumerate(model.inputs):
         if spec.datatype == BYTES:
             arrays = [job.data.strings[spec.name] for job in jobs]
             feed[spec.name] = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
         else:
-            raw = b"".join([job.data.raws[place] for job in jobs])
             shape = (rows, *jobs[0].plan.rows_of[place])
-            feed[spec.name] = np.frombuffer(raw, DTYPES[spec.datatype]).reshape(shape)
+            feed[spec.name] = np.frombuffer(inputs[place], DTYPES[spec.datatype]).reshape(shape)
     return feed
 
 
@@ -82,11 +99,8 @@ def _run(model: Model, feed: dict[str, Array]) -> list[Array]:
 
 
 def _pieces(
-    model: Model, outputs: Sequence[Array], shapes: Sequence[tuple[int, ...]], rows: Sequence[int]
+    model: Model, raws: Sequence[bytes], shapes: Sequence[tuple[int, ...]], rows: Sequence[int]
 ) -> list[list[bytes]]:
-    raws = [
-        encode(spec.datatype, output) for spec, output in zip(model.outputs, outputs, strict=True)
-    ]
     if len(rows) == 1:
         return [[raw] for raw in raws]
     starts = [0, *accumulate(rows[:-1])]
