@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
-from headrace.events import FileRef
+if TYPE_CHECKING:
+    # Workers have these rules too, and none of the events' models.
+    from headrace.events import FileRef
 
 CHAMPION: Final = "champion"
 """The alias that serving deploys; others are names in the registry only."""

@@ -10,10 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from pathlib import PurePosixPath
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from headrace.errors import Refused
-from headrace.events import FileRef
+
+if TYPE_CHECKING:
+    # Workers have these rules too, and none of the events' models.
+    from headrace.events import FileRef
 
 ONNX_FILE: Final = "model.onnx"
 PARITY_FILE: Final = "parity.json"

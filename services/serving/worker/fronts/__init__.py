@@ -8,7 +8,6 @@ from typing import Literal, Protocol, assert_never
 from headrace.errors import Refused
 from services.serving.worker.calls import Accept, Call
 from services.serving.worker.fronts.beside import NativeFrontWithStreams
-from services.serving.worker.fronts.grpcio_front import GrpcioFront
 from services.serving.worker.fronts.native_front import NativeFront
 from services.serving.worker.fronts.streams import Streams
 from services.serving.worker.fronts.tls import Tls
@@ -69,6 +68,8 @@ def open_front(
                 native, streams=streams, max_message_bytes=max_message_bytes
             )
         case "grpcio":
+            from services.serving.worker.fronts.grpcio_front import GrpcioFront  # noqa: PLC0415
+
             return GrpcioFront(
                 methods=methods,
                 streams=streams,

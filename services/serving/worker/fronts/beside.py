@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from services.serving.worker.fronts.grpcio_front import GrpcioFront
+from services.serving.worker.fronts.door import Door
 from services.serving.worker.fronts.native_front import NativeFront
 from services.serving.worker.fronts.streams import Streams
 
@@ -17,27 +17,19 @@ class NativeFrontWithStreams:
     def __init__(self, native: NativeFront, *, streams: Streams, max_message_bytes: int) -> None:
         self._native = native
         self._directory = Path(tempfile.mkdtemp(prefix="headrace-streams-"))
-        socket = self._directory / "grpc.sock"
-        self._streaming = GrpcioFront(
-            methods={},
-            streams=streams,
-            address=f"unix:{socket}",
-            threads=1,
-            max_message_bytes=max_message_bytes,
-            shared_port=False,
-        )
-        native.pass_on_to(str(socket))
+        self._door = Door(self._directory, streams=streams, max_message_bytes=max_message_bytes)
+        native.pass_on_to(str(self._door.path))
 
     @property
     def port(self) -> int:
         return self._native.port
 
     def start(self) -> None:
-        self._streaming.start()
+        self._door.start()
         self._native.start()
 
     def stop(self, grace: float) -> None:
         # Streams go through the native server: it must outlive their last answers.
-        self._streaming.stop(grace)
+        self._door.stop(grace)
         self._native.stop(grace)
         shutil.rmtree(self._directory, ignore_errors=True)

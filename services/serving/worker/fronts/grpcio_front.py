@@ -12,7 +12,8 @@ import grpc
 
 from services.serving.worker.calls import Call, Details
 from services.serving.worker.failure import Failure
-from services.serving.worker.fronts.streams import OpenStreams, StreamHandler, Streams, end_with
+from services.serving.worker.fronts.grpcio_streams import OpenStreams, StreamHandler, end_with
+from services.serving.worker.fronts.streams import Streams
 from services.serving.worker.fronts.tls import Tls
 
 _QUEUE: Final = 4096

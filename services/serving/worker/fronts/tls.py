@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-
-import grpc
+from typing import TYPE_CHECKING
 
 from headrace.errors import Refused
+
+if TYPE_CHECKING:
+    import grpc
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -20,6 +22,8 @@ class Tls:
 
     def credentials(self) -> grpc.ServerCredentials:
         """Read the files. Raises Refused, naming the one that is of no use."""
+        import grpc  # noqa: PLC0415 - 12 MB that only a worker with TLS or streams needs
+
         pair = (_read(self.key, "PRIVATE KEY"), _read(self.certificate, "CERTIFICATE"))
         client_ca = _read(self.client_ca, "CERTIFICATE") if self.client_ca else None
         return grpc.ssl_server_credentials(
