@@ -14,7 +14,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -28,7 +28,7 @@ import numpy as np
 from deploy.local import Backends
 from deploy.local.testing import create_database, create_template, shared_backends
 from headrace.events import FirstAnswerServed
-from tests.bench.serving.checking import check
+from tests.bench.serving.checking import check, labels
 from tests.bench.serving.figures import PEERS, Row, table
 from tests.bench.serving.models import fitted, message
 from tests.bench.serving.open_loop import Paced, pace
@@ -86,6 +86,7 @@ class Bench:
 
     def pace(self, server: str, address: str) -> None:
         found = pace(address, message("lr"), rate=_RATE, seconds=self.seconds)
+        _check_labels(found, {1: fitted("lr").label})
         self.paced[server] = found
         shown = f"p50 {found.at(50):.2f} ms p99 {found.at(99):.2f} ms missing {found.missing}"
         print(f"  {server} at {_RATE:.0f}/s: {shown}", flush=True)
@@ -131,15 +132,18 @@ class Bench:
         """Another version every two seconds under the same rate."""
         count = max(3, round(self.seconds / _SWAP_SECONDS))
         seconds = count * _SWAP_SECONDS
+        models = {version: fitted("lr", seed=version) for version in range(1, count + 2)}
+        graphs = {version: one.onnx for version, one in models.items() if version > 1}
         load = asyncio.create_task(
             asyncio.to_thread(pace, serving.grpc, message("lr"), rate=_RATE, seconds=seconds)
         )
         swaps = []
-        for version in range(2, count + 2):
+        for version, onnx in graphs.items():
             turn = asyncio.create_task(asyncio.sleep(_SWAP_SECONDS))
-            swaps.append(await _promoted_to_answer(serving, version))
+            swaps.append(await _promoted_to_answer(serving, version, onnx))
             await turn
         found = await load
+        _check_labels(found, {version: one.label for version, one in models.items()})
         shown = ", ".join(f"{each:.0f}" for each in swaps)
         print(
             f"  swaps: {shown} ms, p99 {found.at(99):.2f} ms, missing {found.missing}", flush=True
@@ -226,11 +230,26 @@ def _cpu(found: Saturated) -> float:
     return found.cpu_us
 
 
-async def _promoted_to_answer(serving: Serving, version: int) -> float:
+def _check_labels(found: Paced, expected: Mapping[int, int]) -> None:
+    """Every version answered, and with its own label; a peer may not say which version it is."""
+    wanted = {(str(version), label) for version, label in expected.items()}
+    got = {
+        (version or "1", label)
+        for version, several in labels(found.answers).items()
+        for label in several
+    }
+    if got != wanted:
+        raise RuntimeError(f"answers (version, label) {sorted(got)}, expected {sorted(wanted)}")
+
+
+async def _promoted_to_answer(serving: Serving, version: int, onnx: bytes) -> float:
     """Milliseconds from ModelPromoted to the first answer of a version that was made ready."""
-    files = await serving.upload(fitted("lr", seed=version).onnx)
+    files = await serving.upload(onnx)
     turn = await serving.request("lr", version, files)
-    await until(lambda: _is_loaded(serving, version), seconds=60, what=f"lr v{version} loaded")
+    async with httpx.AsyncClient() as http:
+        await until(
+            lambda: _is_loaded(http, serving, version), seconds=60, what=f"lr v{version} loaded"
+        )
     promoted_at = datetime.now(UTC)
     await serving.promote("lr", version, files, turn=turn)
     first = await serving.heard(
@@ -239,9 +258,9 @@ async def _promoted_to_answer(serving: Serving, version: int) -> float:
     return (first.data.served_at - promoted_at).total_seconds() * 1e3
 
 
-async def _is_loaded(serving: Serving, version: int) -> bool:
-    async with httpx.AsyncClient() as http:
-        status = (await http.get(f"{serving.worker.url}/api/serving/v1/worker")).json()
+async def _is_loaded(http: httpx.AsyncClient, serving: Serving, version: int) -> bool:
+    await asyncio.sleep(0.05)
+    status = (await http.get(f"{serving.worker.url}/api/serving/v1/worker")).json()
     return any(entry["name"] == "lr" and version in entry["loaded"] for entry in status["models"])
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Iterable
+
 import tritonclient.grpc as triton
 
 from tests.bench.serving.models import INPUT, Fitted, row
@@ -17,6 +20,15 @@ def check(address: str, fitted: Fitted) -> None:
             got = _label(answer)
             if got != fitted.label:
                 raise RuntimeError(f"{fitted.name} answers {got}, expected {fitted.label}")
+
+
+def labels(answers: Iterable[bytes]) -> dict[str, set[int]]:
+    """What gRPC messages of answers say, by the version of the model."""
+    found: dict[str, set[int]] = defaultdict(set)
+    for answer in answers:
+        response = triton.service_pb2.ModelInferResponse.FromString(answer[5:])
+        found[response.model_version].add(_label(response))
+    return found
 
 
 def _label(answer: triton.service_pb2.ModelInferResponse) -> int:
