@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sys
 from dataclasses import asdict
@@ -16,6 +17,7 @@ from services.serving.domain.formats import Format
 from services.serving.domain.limits import DEFAULT_LIMITS, Limits
 
 _SECONDS: Final = 60.0
+_NICENESS: Final = 10
 _INHERITED: Final = ("PATH", "HOME", "LANG", "TMPDIR")
 
 
@@ -37,6 +39,7 @@ async def prove(model: Path, kind: Format, limits: Limits = DEFAULT_LIMITS) -> N
         stderr=asyncio.subprocess.PIPE,
         env=_environment(),
     )
+    _yield_to_answers(process.pid)
     try:
         async with asyncio.timeout(_SECONDS):
             answer, complaint = await process.communicate()
@@ -47,6 +50,12 @@ async def prove(model: Path, kind: Format, limits: Limits = DEFAULT_LIMITS) -> N
             process.kill()
             await process.wait()
     _judge(model, process.returncode, answer, complaint)
+
+
+def _yield_to_answers(pid: int) -> None:
+    """Proving takes a second of CPU, and is never as urgent as a prediction."""
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, pid, _NICENESS)
 
 
 def _judge(model: Path, status: int | None, answer: bytes, complaint: bytes) -> None:
