@@ -19,7 +19,8 @@ from services.serving.worker.tensors import split_rows
 class Logged:
     """One request of a record, and its answer; `first_row` is more than 0 for a later part.
 
-    `inputs` and `outputs` are tensors in the JSON form of the Open Inference Protocol.
+    `inputs` and `outputs` are tensors in the JSON form of the Open Inference Protocol. Where the
+    model failed, `error` is the status code and there is no answer.
     """
 
     model: str
@@ -29,6 +30,7 @@ class Logged:
     happened_at: datetime
     inputs: Sequence[dict[str, Any]]
     outputs: Sequence[dict[str, Any]]
+    error: str
 
     @property
     def id(self) -> str:
@@ -75,6 +77,7 @@ def requests_of(record: PredictionLogged) -> Iterator[Logged]:
             happened_at=moment(record.event_times_us[starts[place]]),
             inputs=[pieces[place] for pieces in inputs],
             outputs=[pieces[place] for pieces in outputs],
+            error=record.error,
         )
 
 

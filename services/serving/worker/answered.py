@@ -19,7 +19,8 @@ class Answered:
     They agree in all but ids, times and data; each has `rows / len(request_ids)` of the `rows`,
     which lead the shapes. `outputs` are those of `model.logged_outputs`. `first_row` is where a
     part of a single request begins. `flag` is one of `link.messages.Flag`, if any;
-    `sampling_rate` is noted by the log.
+    `sampling_rate` is noted by the log. Where the model failed, `error` is the status code, and
+    there are no outputs.
     """
 
     model: Model
@@ -37,6 +38,12 @@ class Answered:
     propensity: float = 1.0
     arm: str = ""
     experiment: str = ""
+    error: str = ""
+
+    @property
+    def logged_outputs(self) -> Sequence[int]:
+        """Places of the outputs among the model's."""
+        return () if self.error else self.model.logged_outputs
 
     @property
     def rows_each(self) -> int:
@@ -94,7 +101,7 @@ def _cut(entry: Answered, starts: Sequence[int]) -> Iterator[Answered]:
     inputs = _columns(
         entry.inputs, [spec.datatype for spec in model.inputs], entry.input_shapes, starts
     )
-    logged = [model.outputs[place].datatype for place in model.logged_outputs]
+    logged = [model.outputs[place].datatype for place in entry.logged_outputs]
     outputs = _columns(entry.outputs, logged, entry.output_shapes, starts)
     alone = len(entry.request_ids) == 1
     for place, (start, end) in enumerate(zip(starts, [*starts[1:], entry.rows], strict=True)):
