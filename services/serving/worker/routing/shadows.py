@@ -139,7 +139,10 @@ class Shadows:
                 self.dropped += 1
                 continue
             try:
-                self._compared.append(_compare(waiting))
+                compared = _compare(waiting)
+                # The oldest makes room: the control process takes too few.
+                self.dropped += len(self._compared) == _MAX_COMPARED
+                self._compared.append(compared)
             except Exception:
                 # Whatever a shadow does wrong is its own figure and nobody's answer.
                 self.failed += 1
