@@ -9,7 +9,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from headrace.rpc.inference import open_inference_pb2 as oip
-from headrace.rpc.serving.v1.prediction_log_pb2 import ShadowCompared
+from headrace.rpc.serving.v1.prediction_log_pb2 import PredictionLogged, ShadowCompared
 from headrace.runtime.telemetry import Metrics, configure_logs
 from services.serving.control.log_intake import LogIntake
 from services.serving.link.messages import (
@@ -196,11 +196,12 @@ def test_shadows_that_cannot_keep_up_are_dropped_and_counted(serving: Serving) -
 
 def test_comparisons_that_the_control_process_has_no_room_for_are_counted() -> None:
     metrics = Metrics()
+    heard: list[PredictionLogged] = []
     intake = LogIntake(
         kafka="unused",
         metrics=metrics,
         log=configure_logs(service="test", level="warning"),
-        published=[].append,
+        published=heard.append,
     )
     record = ShadowCompared(model="m", prediction_ids=["r/0", "r/1"]).SerializeToString()
     for _ in range(INTAKE_QUEUE // 2 + 3):
