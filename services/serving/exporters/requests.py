@@ -8,10 +8,8 @@ from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any
 
-import orjson
-
 from headrace.rpc.serving.v1.prediction_log_pb2 import PredictionLogged, Tensor
-from services.serving.asynchronous.protocols.documents import output_document
+from services.serving.documents.outputs import output_document, written
 from services.serving.worker.tensors import split_rows
 
 
@@ -40,12 +38,12 @@ class Logged:
     @property
     def request(self) -> bytes:
         """The request as its document; what was redacted is missing."""
-        return orjson.dumps({"id": self.request_id, "inputs": self.inputs})
+        return written({"id": self.request_id, "inputs": self.inputs})
 
     @property
     def response(self) -> bytes:
         """The answer as its document."""
-        return orjson.dumps(
+        return written(
             {
                 "model_name": self.model,
                 "model_version": str(self.version),
