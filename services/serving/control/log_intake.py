@@ -48,6 +48,12 @@ class LogIntake:
         self._rows: Counter = metrics.counter(
             "prediction_log_published_rows", "Rows published to Kafka", "model", "version"
         )
+        self._failed: Counter = metrics.counter(
+            "prediction_log_published_failed_rows",
+            "Rows published to Kafka of requests that the model failed on",
+            "model",
+            "version",
+        )
         self._dropped: Counter = metrics.counter(
             "shadow_dropped_rows", "Rows that shadows compared and that were not published", "model"
         )
@@ -115,7 +121,8 @@ class LogIntake:
             if isinstance(record, ShadowCompared):
                 continue
             self._heard(record)
-            self._rows.labels(record.model, str(record.version)).inc(len(record.prediction_ids))
+            rows = self._failed if record.error else self._rows
+            rows.labels(record.model, str(record.version)).inc(len(record.prediction_ids))
             if received.writer is not None and not received.writer.is_closing():
                 received.writer.write(frame(Kind.PUBLISHED, numbered(received.number)))
 

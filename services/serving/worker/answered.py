@@ -18,9 +18,9 @@ class Answered:
 
     They agree in all but ids, times and data; each has `rows / len(request_ids)` of the `rows`,
     which lead the shapes. `outputs` are those of `model.logged_outputs`. `first_row` is where a
-    part of a single request begins. `flag` is one of `link.messages.Flag`, if any;
-    `sampling_rate` is noted by the log. Where the model failed, `error` is the status code, and
-    there are no outputs.
+    part of a single request begins. `flag` is one of `link.messages.Flag`, if any; `shadows` are
+    versions that run beside a share of them; `sampling_rate` is noted by the log. Where the model
+    failed, `error` is the status code, and there are no outputs.
     """
 
     model: Model
@@ -33,6 +33,7 @@ class Answered:
     output_shapes: Sequence[tuple[int, ...]]
     first_row: int = 0
     flag: str = ""
+    shadows: Sequence[tuple[Model, int]] = ()
     sampling_rate: float = 1.0
     table_version: int = 0
     propensity: float = 1.0

@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from services.serving.worker.answered import Answered, split_requests
 from services.serving.worker.log_rules import Rules
+from services.serving.worker.routing.buckets import shadows_of
 
 
 class PredictionLog:
@@ -69,7 +70,9 @@ class PredictionLog:
     def _sampled(self, entry: Answered, left_out: list[tuple[str, int]]) -> Iterator[Answered]:
         """The requests that the rules keep, with their rates; the others are noted."""
         for request in split_requests(entry):
-            likelihood = self.rules.likelihood(entry.model.name, request.request_ids[0], entry.flag)
+            request_id = request.request_ids[0]
+            flag = entry.flag or ("shadow" if shadows_of(request_id, entry.shadows) else "")
+            likelihood = self.rules.likelihood(entry.model.name, request_id, flag)
             if likelihood is None:
                 left_out.append((entry.model.name, request.rows))
             else:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
 
 import httpx
 import numpy as np
 import tritonclient.grpc.aio as triton
+from prometheus_client.parser import text_string_to_metric_families
+from tritonclient.utils import InferenceServerException
 
 from headrace.events import PredictionLogged
 from tests.harness import onnx_models
@@ -66,6 +71,51 @@ async def test_every_row_arrives_once_in_its_own_version(serving: Serving, model
         if isinstance(event.data, PredictionLogged) and event.data.model == model:
             letter = {1: "a", 2: "b"}[event.data.version]
             assert all(each.startswith(letter) for each in event.data.prediction_ids)
+
+
+async def test_log_statistics_and_prometheus_agree_on_answers_and_failures(
+    serving: Serving, model: str
+) -> None:
+    await serving.deploy(model, 1, onnx_models.picky())
+    tensor = triton.InferInput("x", [1, 1], "FP32")
+    async with triton.InferenceServerClient(serving.grpc) as client:
+        for number in range(12):
+            tensor.set_data_from_numpy(np.array([[number % 6]], np.float32))
+            with suppress(InferenceServerException):
+                await client.infer(model, [tensor], request_id=f"n{number}")
+        counted = (await client.get_inference_statistics(model)).model_stats[0]
+    await until(lambda: len(_ids(serving, model)) == 12, what="12 rows")
+    logged = Counter[str]()
+    for event in serving.events:
+        if isinstance(event.data, PredictionLogged) and event.data.model == model:
+            logged[event.data.error] += len(event.data.prediction_ids)
+
+    assert logged == {"": 8, "INTERNAL": 4}
+    assert (counted.inference_count, counted.inference_stats.fail.count) == (8, 4)
+    labels = {"model": model, "version": "1"}
+    worker, control = [await _samples(process.url) for process in (serving.worker, serving.control)]
+    assert worker("nv_inference_count", labels) == 8
+    assert worker("nv_inference_request_failure", labels | {"reason": "BACKEND"}) == 4
+    assert control("prediction_log_published_rows_total", labels) == 8
+    assert control("prediction_log_published_failed_rows_total", labels) == 4
+
+
+async def _samples(url: str) -> Callable[[str, dict[str, str]], float]:
+    """Values of a process's series by name and labels."""
+    async with httpx.AsyncClient(base_url=url) as http:
+        text = (await http.get("/metrics")).text
+    found = {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+    def value(name: str, labels: dict[str, str]) -> float:
+        # The parser gives counters the name that OpenMetrics would have.
+        key = frozenset(labels.items())
+        return found[name, key] if (name, key) in found else found[f"{name}_total", key]
+
+    return value
 
 
 async def test_rows_answered_while_control_is_dead_arrive_later(

@@ -15,6 +15,7 @@ from services.serving.worker.batches import pack
 from services.serving.worker.log_rules import Rules
 from services.serving.worker.model import Model, load
 from services.serving.worker.prediction_log import PredictionLog
+from services.serving.worker.routing.buckets import shadows_of
 from services.serving.worker.tensors import decode_strings, encode_strings
 from tests.harness import onnx_models
 
@@ -134,6 +135,17 @@ def test_what_has_a_flag_is_logged_at_any_rate_and_kept_apart(model: Model) -> N
     assert by_rate[1.0] == [f"c{number}/0" for number in range(40)]
     assert 0 < len(by_rate[0.5]) < 40
     assert all(identity.startswith("s") for identity in by_rate[0.5])
+
+
+def test_what_a_shadow_predicts_too_is_logged_at_any_rate(model: Model) -> None:
+    log = log_with(flights=LogRules(rate=0, always=frozenset({"shadow"})))
+    requests = [f"r{number}" for number in range(200)]
+    for request_id in requests:
+        log.add([replace(answered(model, request_id), shadows=[(model, 5_000)])])
+
+    logged = [entry.request_ids[0] for entry in log.take()]
+    assert logged == [name for name in requests if shadows_of(name, [(model, 5_000)])]
+    assert 60 < len(logged) < 140
 
 
 def test_models_without_rules_are_logged_whole(model: Model) -> None:
