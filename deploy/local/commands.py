@@ -108,7 +108,7 @@ def status(arguments: Namespace) -> int:
     else:
         for row in rows:
             state = "ready" if row["ready"] else "starting" if row["pid"] else "down"
-            print(f"  {row['name']:<16} {state:<9} pid {row['pid'] or '-'!s:<8} {row['address']}")
+            print(f"  {row['name']:<20} {state:<9} pid {row['pid'] or '-'!s:<8} {row['address']}")
         if stack.leftovers.supervisor() is None:
             print("  no supervisor: nothing is started again when it dies")
     return 0 if all(row["ready"] for row in rows) else NOT_READY
