@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, Literal
 
+from services.serving.link.messages import Flag
 from services.serving.worker.model import Model
 from services.serving.worker.tensors import split_rows
 
@@ -32,7 +33,7 @@ class Answered:
     input_shapes: Sequence[tuple[int, ...]]
     output_shapes: Sequence[tuple[int, ...]]
     first_row: int = 0
-    flag: str = ""
+    flag: Flag | Literal[""] = ""
     shadows: Sequence[tuple[Model, int]] = ()
     sampling_rate: float = 1.0
     table_version: int = 0

@@ -150,8 +150,11 @@ async def test_rules_hold_on_the_worker_and_after_a_restart_of_both(
     await serving.deploy(model, 1, onnx_models.flights())
     path = f"/api/serving/v1/models/{model}/log-rules"
     async with httpx.AsyncClient(base_url=serving.control.url) as http:
-        wanted = {"by": "ada", "rate": 1, "redact": {"carrier": "drop"}}
+        outlier = {"distance": {"max": 100}}
+        wanted = {"by": "ada", "rate": 1, "redact": {"carrier": "drop"}, "outlier": outlier}
         assert (await http.put(path, json=wanted)).json()["version"] == 1
+        kept = (await http.get(path)).json()["outlier"]
+        assert kept == {"distance": {"min": None, "max": 100.0}}
         refused = await http.put(path, json={"by": "ada", "redact": {"carrier": "hash"}})
     assert refused.status_code == 400
     assert "LOG_HASH_KEY" in refused.text
