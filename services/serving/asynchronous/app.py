@@ -15,7 +15,7 @@ from headrace.events.topics import Topic
 from headrace.rpc.inference.open_inference_pb2 import ModelInferRequest
 from headrace.runtime.bus import Subscription, add_topics
 from headrace.runtime.service import Resources, Service
-from services.serving.asynchronous.asking import Worker
+from services.serving.asynchronous.asking import Worker, credentials_for
 from services.serving.asynchronous.groups import (
     foreign_groups,
     mlserver_protocol,
@@ -64,6 +64,7 @@ def _subscriptions(resources: Resources[Settings]) -> list[Subscription]:
     worker = Worker(
         settings.async_worker or f"{settings.grpc_host}:{settings.grpc_port}",
         max_message_bytes=settings.max_message_bytes,
+        credentials=credentials_for(settings),
     )
     slots = asyncio.Semaphore(settings.async_in_flight)
 
