@@ -7,8 +7,10 @@ from pathlib import Path
 
 from deploy.local import commands
 from deploy.local.errors import StackError
-from deploy.local.options import SERVICES, StackOptions
+from deploy.local.options import ON_REQUEST, SERVICES, StackOptions
 from deploy.local.ports import OFFSETS
+
+KNOWN = (*SERVICES, *ON_REQUEST)
 
 
 def main() -> int:
@@ -26,7 +28,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m deploy.local",
         description="Kafka, PostgreSQL, S3, the services and the front door as plain processes.",
-        epilog="HEADRACE_PORT_BASE moves all ports (default 18000).",
+        epilog="HEADRACE_PORT_BASE moves all ports (default 18000). `up` hands each process the "
+        "HEADRACE_<PROCESS>_* variables of its caller.",
     )
     parser.add_argument(
         "--directory",
@@ -41,7 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     up.add_argument(
         "--only",
         metavar="NAMES",
-        help=f"comma-separated services; - for backends alone ({', '.join(SERVICES)})",
+        help=f"comma-separated services; - for backends alone ({', '.join(KNOWN)})",
     )
     up.set_defaults(run=commands.up)
 
@@ -58,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     logs.set_defaults(run=commands.logs)
 
     env = verbs.add_parser("env", help="the variables of a service as shell exports, with secrets")
-    env.add_argument("name", choices=SERVICES)
+    env.add_argument("name", choices=KNOWN)
     env.set_defaults(run=commands.env)
 
     fetch = verbs.add_parser("fetch", help="download what the wheels do not bring: Kafka's jars")

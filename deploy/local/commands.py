@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import shlex
 import signal
 import subprocess
@@ -18,7 +19,7 @@ from deploy.local.errors import StackError
 from deploy.local.java import find_java
 from deploy.local.kafka import fetch_jars
 from deploy.local.leftovers import Leftovers
-from deploy.local.options import CHECKOUT, SERVICES, StackOptions
+from deploy.local.options import CHECKOUT, ON_REQUEST, SERVICES, StackOptions, asked_for
 from deploy.local.ports import Ports, configured_base
 from deploy.local.stack import Stack
 
@@ -34,7 +35,9 @@ def up(arguments: Namespace) -> int:
     """Start everything; stay until a signal, or come back when a detached stack is ready."""
     if arguments.detach:
         return _up_detached(arguments.directory, arguments.only)
-    options = StackOptions(directory=arguments.directory, services=_chosen(arguments.only))
+    options = StackOptions(
+        directory=arguments.directory, services=_chosen(arguments.only), settings=os.environ
+    )
     stack = Stack.fixed(options)
     ended = threading.Event()
 
@@ -105,7 +108,7 @@ def status(arguments: Namespace) -> int:
     else:
         for row in rows:
             state = "ready" if row["ready"] else "starting" if row["pid"] else "down"
-            print(f"  {row['name']:<16} {state:<9} pid {row['pid'] or '-'!s:<8} {row['address']}")
+            print(f"  {row['name']:<20} {state:<9} pid {row['pid'] or '-'!s:<8} {row['address']}")
         if stack.leftovers.supervisor() is None:
             print("  no supervisor: nothing is started again when it dies")
     return 0 if all(row["ready"] for row in rows) else NOT_READY
@@ -147,11 +150,12 @@ def java(_: Namespace) -> int:
 
 def _chosen(only: str | None) -> tuple[str, ...]:
     if only is None:
-        return SERVICES
+        return asked_for()
     names = tuple(name for name in only.split(",") if name not in {"", "-"})
-    unknown = [name for name in names if name not in SERVICES]
+    known = (*SERVICES, *ON_REQUEST)
+    unknown = [name for name in names if name not in known]
     if unknown:
-        raise StackError(f"no service {', '.join(unknown)}; there are {', '.join(SERVICES)}")
+        raise StackError(f"no service {', '.join(unknown)}; there are {', '.join(known)}")
     return names
 
 

@@ -14,6 +14,7 @@ from types import MappingProxyType
 import psutil
 
 from deploy.local.errors import StackError
+from deploy.local.sides import SIDES
 
 OFFSETS = MappingProxyType(
     {
@@ -35,6 +36,7 @@ OFFSETS = MappingProxyType(
         "s3-volume": 15,
         "s3-filer": 16,
         "s3-admin": 17,
+        **{side.name: side.offset for side in SIDES},
     }
 )
 DEFAULT_BASE = 18000

@@ -12,8 +12,9 @@ from deploy.local.options import CHECKOUT, StackOptions
 from deploy.local.ports import Ports
 from deploy.local.probes import answers
 from deploy.local.process import ProcessSpec
+from deploy.local.sides import SIDES
 
-# Everything else of the caller's environment stays outside.
+# All else of the caller's environment stays outside, but for settings that `up` is given.
 INHERITED = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TMPDIR", "TZ")
 # One thread each: numeric libraries that start one per core fight over two cores.
 THREADS = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
@@ -103,6 +104,8 @@ def _serving(context: Context) -> dict[str, str]:
         "SOCKET": str(context.sockets / "serving.sock"),
         "CACHE_DIR": str(context.directory / "model-cache"),
         "WORKER_HTTP_PORT": str(context.ports["serving-worker"]),
+        "ASYNC_WORKER": f"127.0.0.1:{context.ports['grpc']}",
+        **{side.port_variable: str(context.ports[side.name]) for side in SIDES},
     }
 
 
@@ -120,6 +123,13 @@ def _service(name: str, *own: Variables) -> ServiceProcess:
 
 _SERVING = _together(_listening("serving"), _kafka, _s3, _database("serving"), _serving)
 
+
+def _of_serving(*arguments: str) -> ServiceProcess:
+    return ServiceProcess(
+        module="services.serving", arguments=arguments, prefix="SERVING", variables=_SERVING
+    )
+
+
 PROCESSES: Mapping[str, ServiceProcess] = MappingProxyType(
     {
         "tracking": _service("tracking", _s3, _database("tracking")),
@@ -131,10 +141,9 @@ PROCESSES: Mapping[str, ServiceProcess] = MappingProxyType(
             prefix="WORKER",
             variables=_together(_listening("worker"), _s3, _urls("orchestrator", "front"), _worker),
         ),
-        "serving": ServiceProcess(module="services.serving", prefix="SERVING", variables=_SERVING),
-        "serving-worker": ServiceProcess(
-            module="services.serving", arguments=("worker",), prefix="SERVING", variables=_SERVING
-        ),
+        "serving": _of_serving(),
+        "serving-worker": _of_serving("worker"),
+        **{side.name: _of_serving(side.argument) for side in SIDES},
         "monitoring": _service("monitoring", _s3, _database("monitoring")),
         "console": ServiceProcess(
             module="services.console",
@@ -150,13 +159,12 @@ PROCESSES: Mapping[str, ServiceProcess] = MappingProxyType(
 
 
 def own_environment(name: str, context: Context) -> dict[str, str]:
-    """The variables that are meant for this process alone, overrides of the options included."""
-    process = PROCESSES[name]
-    own = {
-        f"HEADRACE_{process.prefix}_{key}": value
-        for key, value in process.variables(context).items()
-    }
-    return own | dict(context.options.environment.get(name, {}))
+    """The variables that are meant for this process alone, those of the options included."""
+    process, options = PROCESSES[name], context.options
+    prefix = f"HEADRACE_{process.prefix}_"
+    theirs = {key: value for key, value in options.settings.items() if key.startswith(prefix)}
+    own = {f"{prefix}{key}": value for key, value in process.variables(context).items()}
+    return theirs | own | dict(options.environment.get(name, {}))
 
 
 def base_environment(stack_id_variable: Mapping[str, str]) -> dict[str, str]:

@@ -39,9 +39,9 @@ class Live:
             self.revision += 1
 
     async def on_prediction(self, event: Event[Any]) -> None:
-        """Count one micro-batch of the prediction log."""
+        """Count one micro-batch of the prediction log, unless the model failed on its rows."""
         batch = event.data
-        if isinstance(batch, PredictionLogged) and batch.event_times_us:
+        if isinstance(batch, PredictionLogged) and batch.event_times_us and not batch.error:
             self.traffic.add(
                 batch.model,
                 second=batch.logged_at_us // 1_000_000,

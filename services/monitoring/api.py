@@ -112,11 +112,15 @@ class ModelState(_Answer):
 
 
 class Day(_Answer):
-    """One closed event-day of one version; `labelled` of `predictions` had a label by then."""
+    """One closed event-day of one version; `labelled` of `predictions` had a label by then.
+
+    Those logged stand for `predictions_estimated`; rates and means are weighted so too.
+    """
 
     version: int
     day: date
     predictions: int
+    predictions_estimated: float
     labelled: int
     auc: float | None
     log_loss: float | None
@@ -283,6 +287,7 @@ def _day(closed: ClosedDay) -> Day:
         version=closed.version,
         day=date_of(closed.day),
         predictions=closed.predictions,
+        predictions_estimated=closed.estimated,
         labelled=closed.labelled,
         auc=closed.auc,
         log_loss=closed.log_loss,

@@ -47,7 +47,8 @@ class Predictions:
 
     `inputs` by name: shape (rows,) or, for wider tensors, (rows, width); BYTES are `str`.
     `scores` is the first floating point output: its only column, or the second of two (the
-    probability of the positive class); None when there is no such output.
+    probability of the positive class); None when there is no such output. Each row was logged
+    with the probability `sampling_rate`.
     """
 
     model: str
@@ -56,6 +57,7 @@ class Predictions:
     event_times_us: IntArray
     inputs: Mapping[str, Array]
     scores: FloatArray | None
+    sampling_rate: float = 1.0
 
     @property
     def rows(self) -> int:
@@ -83,6 +85,7 @@ def decode(message: PredictionLogged) -> Predictions:
         event_times_us=_event_times(message, len(ids)),
         inputs=_inputs(message.inputs, len(ids)),
         scores=_scores(message.outputs, len(ids)),
+        sampling_rate=_sampling_rate(message),
     )
 
 
@@ -99,6 +102,16 @@ def flat(inputs: Mapping[str, Array]) -> dict[str, Array]:
 
 def _is_name(text: str) -> bool:
     return 0 < len(text) <= _MAX_NAME and "\x00" not in text
+
+
+def _sampling_rate(message: PredictionLogged) -> float:
+    """Records from before there were rules have none."""
+    rate = message.sampling_rate or 1.0
+    if not 0 < rate <= 1:
+        raise InvalidInput(
+            f"sampling_rate: expected more than 0, at most 1, got {rate}", field="sampling_rate"
+        )
+    return rate
 
 
 def _event_times(message: PredictionLogged, rows: int) -> IntArray:

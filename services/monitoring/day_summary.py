@@ -2,6 +2,9 @@
 
 Rows are taken in stream order and in one go, so sums come out bit for bit the same whatever
 the interleaving of predictions and labels was and however often the day is summed up.
+
+Where only a sample was logged, each row stands for as many as its sampling rate says (the
+Horvitz-Thompson estimator, JASA 1952): rates may change in the course of a day.
 """
 
 from __future__ import annotations
@@ -31,12 +34,21 @@ class DayRows:
     labels: FloatArray
     """The label of each such row; NaN where none was known in time."""
 
+    @property
+    def weight(self) -> float:
+        """How many predictions each row stands for."""
+        return 1 / self.batch.sampling_rate
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DaySummary:
-    """One version's day. `mismatch` says why some inputs could not be profiled, if so."""
+    """One version's day. `mismatch` says why some inputs could not be profiled, if so.
+
+    `estimated`: the predictions that those logged stand for.
+    """
 
     predictions: int
+    estimated: float
     labelled: int
     statistics: DayStatistics
     mismatch: str | None
@@ -72,23 +84,29 @@ def summarise(schema: ProfileSchema, parts: Sequence[DayRows]) -> DaySummary:
     performance = _performance(parts)
     return DaySummary(
         predictions=sum(len(part.rows) for part in parts),
+        estimated=estimated_rows(parts),
         labelled=sum(int((~np.isnan(part.labels)).sum()) for part in parts),
         statistics=DayStatistics(inputs=inputs, performance=performance),
         mismatch=mismatch,
     )
 
 
+def estimated_rows(parts: Sequence[DayRows]) -> float:
+    """How many predictions the rows stand for."""
+    return sum(len(part.rows) * part.weight for part in parts)
+
+
 def _inputs(schema: ProfileSchema, parts: Sequence[DayRows]) -> tuple[InputStatistics, str | None]:
     """Micro-batches of the same inputs are profiled together; those that do not fit, not at all."""
-    groups: dict[tuple[tuple[str, str, int], ...], list[DayRows]] = defaultdict(list)
+    groups: dict[object, list[DayRows]] = defaultdict(list)
     for part in parts:
         kinds = ((name, c.dtype.kind, c.ndim) for name, c in sorted(part.batch.inputs.items()))
-        groups[tuple(kinds)].append(part)
+        groups[part.weight, tuple(kinds)].append(part)
     total = InputStatistics.empty(schema)
     mismatch = None
     for group in groups.values():
         try:
-            total = total.merge(_profile(schema, group))
+            total = total.merge(_profile(schema, group).weighted(group[0].weight))
         except InvalidInput as error:
             mismatch = str(error)
     return total, mismatch
@@ -111,10 +129,18 @@ def _scores(part: DayRows) -> FloatArray:
 
 def _performance(parts: Sequence[DayRows]) -> PerformanceStatistics:
     """Of rows with a probability and a binary label."""
-    scored = [part for part in parts if part.batch.scores is not None]
-    if not scored:
-        return PerformanceStatistics()
-    scores = np.concatenate([_scores(part) for part in scored])
-    labels = np.concatenate([part.labels for part in scored])
+    by_weight: dict[float, list[DayRows]] = defaultdict(list)
+    for part in parts:
+        if part.batch.scores is not None:
+            by_weight[part.weight].append(part)
+    total = PerformanceStatistics()
+    for weight, group in by_weight.items():
+        total = total.merge(_met(group).weighted(weight))
+    return total
+
+
+def _met(parts: Sequence[DayRows]) -> PerformanceStatistics:
+    scores = np.concatenate([_scores(part) for part in parts])
+    labels = np.concatenate([part.labels for part in parts])
     usable = ((labels == 0) | (labels == 1)) & (scores >= 0) & (scores <= 1)
     return PerformanceStatistics.of(scores[usable], labels[usable])

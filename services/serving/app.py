@@ -22,6 +22,7 @@ from services.serving import api
 from services.serving.api import bandits as bandits_api
 from services.serving.api import rollouts as rollouts_api
 from services.serving.api import traffic as traffic_api
+from services.serving.asynchronous.groups import foreign_groups
 from services.serving.control.artifacts import ArtifactCache
 from services.serving.control.explicit import ExplicitModels
 from services.serving.control.fleet import Fleet
@@ -47,6 +48,7 @@ def build(settings: Settings) -> Service[Settings]:
         name="serving",
         settings=settings,
         migrations="services.serving.migrations",
+        foreign_groups=foreign_groups,
         routes=lambda resources: [
             api.router(
                 project=resources.settings.project,

@@ -71,6 +71,10 @@ class Settings(ServiceSettings, env_prefix="HEADRACE_SERVING_"):
     async_worker: str | None = Field(
         default=None, description="host:port of the workers, if not grpc_host and grpc_port"
     )
+    async_ca: Path | None = Field(
+        default=None,
+        description="PEM of who signed the workers' certificate, if not tls_certificate itself",
+    )
     async_own: bool = Field(default=True, description="Read serving.inference.intake.v1")
     async_seldon: tuple[str, ...] = Field(
         default=(), description="Seldon's topics: <namespace>/model|pipeline/<name>, a JSON list"

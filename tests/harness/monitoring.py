@@ -184,6 +184,7 @@ def batch(
     scores: Sequence[float] | None = None,
     carrier: str = "AA",
     temp: Sequence[float] | None = None,
+    rate: float = 1.0,
 ) -> PredictionLogged:
     """A micro-batch with one text and one number input: (prediction id, event time) a row."""
     count = len(rows)
@@ -201,6 +202,7 @@ def batch(
         ],
         outputs=[Tensor(name="p", datatype="FP32", shape=[count, 1], data=_floats(chosen))],
         logged_at_us=0,
+        sampling_rate=rate,
     )
 
 

@@ -71,6 +71,19 @@ def constant(value: float) -> bytes:
     )
 
 
+def picky() -> bytes:
+    """`x` FP32 [-1,1] -> `score` FP32 [-1,1]: fails on a run with an x of 4 or more."""
+    return _model(
+        nodes=[
+            helper.make_node("Cast", ["x"], ["place"], to=TensorProto.INT64),
+            helper.make_node("Gather", ["table", "place"], ["score"]),
+        ],
+        inputs=[_value("x", TensorProto.FLOAT, ["rows", 1])],
+        outputs=[_value("score", TensorProto.FLOAT, ["rows", 1])],
+        constants=[helper.make_tensor("table", TensorProto.FLOAT, [4], [0.0, 1.0, 2.0, 3.0])],
+    )
+
+
 def of_every_type() -> bytes:
     """Identity of one input of each datatype: `in_<DATATYPE>` [-1,2] -> `out_<DATATYPE>`."""
     return _model(

@@ -25,6 +25,7 @@ VICTIMS: Final = (
     "kafka",
     "serving",
     "serving-worker",
+    "serving-asynchronous",
 )
 LOGGING: Final = frozenset({"serving", "serving-worker"})
 """Processes that hold prediction log rows which no one was promised."""

@@ -58,20 +58,25 @@ class Monitor:
         )
 
     def observe_inputs(self, day: date, inputs: InputStatistics) -> tuple[Monitor, list[Finding]]:
-        """Take a closed event-day's inputs and scores. A day not after the last one is ignored."""
-        if inputs.rows < self.config.min_rows:
+        """Take a closed event-day's inputs and scores. A day not after the last one is ignored.
+
+        Weighted rows say what the day was like; how much that says, their effective number.
+        """
+        rows = round(inputs.weights.effective_rows)
+        if rows < self.config.min_rows:
             return self, []
         values = read_inputs(inputs, self.baseline.shares)
-        return self._observe(Kind.DATA, day, values, inputs.rows)
+        return self._observe(Kind.DATA, day, values, rows)
 
     def observe_performance(
         self, day: date, performance: PerformanceStatistics
     ) -> tuple[Monitor, list[Finding]]:
         """Take the labels known when the day closed. A day not after the last one is ignored."""
-        if performance.rows < self.config.min_rows:
+        rows = round(performance.weights.effective_rows)
+        if rows < self.config.min_rows:
             return self, []
         values = read_performance(performance)
-        return self._observe(Kind.PERFORMANCE, day, values, performance.rows)
+        return self._observe(Kind.PERFORMANCE, day, values, rows)
 
     def pressure(self, kind: Kind) -> float:
         """How near the nearest detector is to its threshold: above 1 is an alarm."""

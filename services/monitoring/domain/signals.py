@@ -89,9 +89,10 @@ def read_inputs(inputs: InputStatistics, shares: Shares) -> dict[str, float]:
     ):
         if finite:
             values[f"{name}.mean"] = float(total / finite)
-        values[f"{name}.nulls"] = float(missing / inputs.rows)
+        values[f"{name}.nulls"] = float(missing / inputs.weights.total)
     for feature, counts in zip(inputs.schema.categorical, inputs.counts, strict=True):
-        values[f"{feature.name}.distance"] = hellinger(counts / inputs.rows, shares[feature.name])
+        found = counts / inputs.weights.total
+        values[f"{feature.name}.distance"] = hellinger(found, shares[feature.name])
     return values
 
 

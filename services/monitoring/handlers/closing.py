@@ -15,6 +15,7 @@ from headrace.runtime.bus import Event, Tx
 from services.monitoring.day_summary import (
     UNPROFILED,
     DaySummary,
+    estimated_rows,
     rows_by_version,
     summarise,
 )
@@ -149,7 +150,7 @@ async def _record_versions(
     cause: Event[Any],
 ) -> None:
     by_version = rows_by_version(material.counted, material.in_time)
-    total = sum(len(part.rows) for parts in by_version.values() for part in parts)
+    total = sum(estimated_rows(parts) for parts in by_version.values())
     for version, parts in by_version.items():
         schema = await _schema_of(tx, model, version)
         summary = await asyncio.to_thread(summarise, schema, parts)
@@ -172,20 +173,21 @@ def _closed(
     day: int,
     schema: ProfileSchema,
     summary: DaySummary,
-    total: int,
+    total: float,
 ) -> ClosedDay:
     performance = summary.statistics.performance
     return ClosedDay(
         version=version,
         day=day,
         predictions=summary.predictions,
+        estimated=summary.estimated,
         labelled=summary.labelled,
         auc=performance.auc,
         log_loss=performance.log_loss,
         positive_rate=performance.positive_rate,
         mean_score=performance.mean_score,
         closed_at_us=context.calendar.closes(day),
-        leads=2 * summary.predictions >= total,
+        leads=2 * summary.estimated >= total,
         schema=schema.to_document(),
         statistics=summary.statistics.to_bytes(),
     )
@@ -198,6 +200,7 @@ def _day_closed(context: Context, model: MonitoredModel, day: ClosedDay) -> Moni
         version=day.version,
         day=date_of(day.day).isoformat(),
         predictions=day.predictions,
+        predictions_estimated=day.estimated,
         labelled=day.labelled,
         auc=day.auc,
         log_loss=day.log_loss,

@@ -49,10 +49,13 @@ async def on_predictions_logged(
 ) -> None:
     """Store micro-batches, join labels that waited for them, close the days that are over.
 
-    A micro-batch that is not what it says is dead-lettered.
+    A micro-batch that is not what it says is dead-lettered. One of requests that the model failed
+    on holds no predictions.
     """
     by_model: dict[str, list[tuple[Event[PredictionLogged], Predictions]]] = defaultdict(list)
     for event in events:
+        if event.data.error:
+            continue
         try:
             by_model[event.data.model].append((event, _checked(context, event.data)))
         except InvalidInput as error:

@@ -15,13 +15,15 @@ from headrace.runtime.db import Connection
 class ClosedDay:
     """One event-day of one version, complete.
 
-    `labelled` of its `predictions` had a label when the day closed. `leads`: it made at least
-    half of the model's predictions. `schema` is what `statistics` (DayStatistics) are kept under.
+    `labelled` of its `predictions` had a label when the day closed. These stand for `estimated`
+    predictions, where a sample is logged. `leads`: it made at least half of the model's
+    predictions. `schema` is what `statistics` (DayStatistics) are kept under.
     """
 
     version: int
     day: int
     predictions: int
+    estimated: float
     labelled: int
     auc: float | None
     log_loss: float | None
@@ -80,9 +82,9 @@ async def add_closed(connection: Connection, model_id: int, day: ClosedDay) -> N
     """Record a closed day; one that is recorded already is replaced."""
     await connection.execute(
         """
-        insert into closed_day (model_id, version, day, predictions, labelled, auc, log_loss,
-            positive_rate, mean_score, closed_at_us, leads, schema, statistics)
-        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+        insert into closed_day (model_id, version, day, predictions, estimated, labelled, auc,
+            log_loss, positive_rate, mean_score, closed_at_us, leads, schema, statistics)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
         on conflict (model_id, day, version) do update
             set schema = excluded.schema, statistics = excluded.statistics
         """,
@@ -152,4 +154,7 @@ async def segments(connection: Connection, model_id: int) -> list[StoredSegment]
 
 
 def _day(row: asyncpg.Record) -> ClosedDay:
-    return ClosedDay(**{name: row[name] for name in _DAY})
+    known = {name: row[name] for name in _DAY}
+    if known["estimated"] is None:
+        known["estimated"] = known["predictions"]
+    return ClosedDay(**known)

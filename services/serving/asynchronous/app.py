@@ -15,7 +15,12 @@ from headrace.events.topics import Topic
 from headrace.rpc.inference.open_inference_pb2 import ModelInferRequest
 from headrace.runtime.bus import Subscription, add_topics
 from headrace.runtime.service import Resources, Service
-from services.serving.asynchronous.asking import Worker
+from services.serving.asynchronous.asking import Worker, credentials_for
+from services.serving.asynchronous.groups import (
+    foreign_groups,
+    mlserver_protocol,
+    seldon_endpoints,
+)
 from services.serving.asynchronous.predicting import Predictions
 from services.serving.asynchronous.protocols import Answering, mlserver, own, seldon
 from services.serving.settings import Settings
@@ -32,25 +37,16 @@ def build(settings: Settings) -> Service[Settings]:
         blobs=False,
         prepare=_add_topics,
         subscriptions=_subscriptions,
-    )
-
-
-def _seldon(settings: Settings) -> tuple[seldon.Endpoint, ...]:
-    return tuple(seldon.Endpoint.parse(name) for name in settings.async_seldon)
-
-
-def _mlserver(settings: Settings) -> mlserver.MLServer:
-    return mlserver.MLServer(
-        intake=settings.async_mlserver_intake, answers=settings.async_mlserver_answers
+        foreign_groups=foreign_groups,
     )
 
 
 async def _add_topics(resources: Resources[Settings]) -> None:
     """Those of other protocols, which our table does not have; waits for a broker that is away."""
     settings = resources.settings
-    topics = [topic for endpoint in _seldon(settings) for topic in endpoint.topics]
+    topics = [topic for endpoint in seldon_endpoints(settings) for topic in endpoint.topics]
     if settings.async_mlserver:
-        topics.extend(_mlserver(settings).topics)
+        topics.extend(mlserver_protocol(settings).topics)
     wanted = list({topic.name: topic for topic in topics}.values())
     while wanted:
         try:
@@ -68,6 +64,7 @@ def _subscriptions(resources: Resources[Settings]) -> list[Subscription]:
     worker = Worker(
         settings.async_worker or f"{settings.grpc_host}:{settings.grpc_port}",
         max_message_bytes=settings.max_message_bytes,
+        credentials=credentials_for(settings),
     )
     slots = asyncio.Semaphore(settings.async_in_flight)
 
@@ -94,11 +91,11 @@ def _subscriptions(resources: Resources[Settings]) -> list[Subscription]:
     made = []
     if settings.async_own:
         made.append(subscription(own.GROUP, own.Own()))
-    endpoints = _seldon(settings)
+    endpoints = seldon_endpoints(settings)
     if endpoints:
         topics = [endpoint.intake for endpoint in endpoints]
         made.append(subscription(seldon.GROUP, seldon.Seldon(endpoints), topics))
     if settings.async_mlserver:
-        protocol = _mlserver(settings)
+        protocol = mlserver_protocol(settings)
         made.append(subscription(mlserver.GROUP, protocol, [protocol.intake]))
     return made

@@ -9,6 +9,7 @@ import grpc.aio
 
 from headrace.errors import Permanent, Transient
 from headrace.rpc.inference.open_inference_pb2 import ModelInferRequest, ModelInferResponse
+from services.serving.settings import Settings
 
 _PATH: Final = "/inference.GRPCInferenceService/ModelInfer"
 _TOO_LARGE: Final = "larger than max"
@@ -23,6 +24,22 @@ _LATER: Final = frozenset(
 )
 
 
+def credentials_for(settings: Settings) -> grpc.ChannelCredentials | None:
+    """Those for workers with these settings; their own certificate is shown where one is asked for.
+
+    Raises OSError for a file that cannot be read.
+    """
+    certificate, key = settings.tls_certificate, settings.tls_key
+    if certificate is None or key is None:
+        return None
+    shown = settings.tls_client_ca is not None
+    return grpc.ssl_channel_credentials(
+        root_certificates=(settings.async_ca or certificate).read_bytes(),
+        private_key=key.read_bytes() if shown else None,
+        certificate_chain=certificate.read_bytes() if shown else None,
+    )
+
+
 class NoAnswer(Permanent):
     """The worker refused the request; asking again cannot help."""
 
@@ -32,17 +49,25 @@ class NoAnswerYet(Transient):
 
 
 class Worker:
-    """A worker at host:port, whichever answers there."""
+    """A worker at host:port, whichever answers there; over TLS if there are credentials."""
 
-    def __init__(self, target: str, *, max_message_bytes: int) -> None:
-        self._channel = grpc.aio.insecure_channel(
-            target,
-            options=[
-                ("grpc.max_receive_message_length", max_message_bytes),
-                ("grpc.max_send_message_length", max_message_bytes),
-                ("grpc.initial_reconnect_backoff_ms", 100),
-                ("grpc.max_reconnect_backoff_ms", 1000),
-            ],
+    def __init__(
+        self,
+        target: str,
+        *,
+        max_message_bytes: int,
+        credentials: grpc.ChannelCredentials | None = None,
+    ) -> None:
+        options = [
+            ("grpc.max_receive_message_length", max_message_bytes),
+            ("grpc.max_send_message_length", max_message_bytes),
+            ("grpc.initial_reconnect_backoff_ms", 100),
+            ("grpc.max_reconnect_backoff_ms", 1000),
+        ]
+        self._channel = (
+            grpc.aio.insecure_channel(target, options=options)
+            if credentials is None
+            else grpc.aio.secure_channel(target, credentials, options=options)
         )
         self._call: Any = self._channel.unary_unary(_PATH)
 

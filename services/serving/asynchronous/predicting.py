@@ -93,7 +93,10 @@ class Predictions:
     async def _publish(
         self, outcomes: dict[int, Outcome], events: Sequence[Requested], tx: Tx
     ) -> None:
-        """Results in the order of the requests. Raises Transient while one is still open."""
+        """Results in the order of the requests. Raises Transient while one is still open.
+
+        What is told is forgotten: a dead letter that is redriven is asked anew.
+        """
         for event in events:
             outcome = outcomes[event.offset]
             if isinstance(outcome, Transient):
@@ -105,6 +108,7 @@ class Predictions:
                 self._protocol.answer(event, outcome, tx)
             except InvalidInput as error:
                 self._protocol.fail(event, error, tx)
+        self._settled.pop((events[0].topic, events[0].partition), None)
 
 
 def _sequences(events: Sequence[Requested]) -> list[list[Requested]]:

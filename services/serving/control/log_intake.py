@@ -48,6 +48,15 @@ class LogIntake:
         self._rows: Counter = metrics.counter(
             "prediction_log_published_rows", "Rows published to Kafka", "model", "version"
         )
+        self._failed: Counter = metrics.counter(
+            "prediction_log_published_failed_rows",
+            "Rows published to Kafka of requests that the model failed on",
+            "model",
+            "version",
+        )
+        self._dropped: Counter = metrics.counter(
+            "shadow_dropped_rows", "Rows that shadows compared and that were not published", "model"
+        )
 
     async def add(self, writer: asyncio.StreamWriter, number: int, data: bytes) -> None:
         """Queue a record; waits while the queue is full. Raises ValueError if it is not one."""
@@ -68,6 +77,8 @@ class LogIntake:
             raise ValueError("not a ShadowCompared") from error
         if self._queue.qsize() < _WAITING // 2:
             self._queue.put_nowait(_Received(writer=None, number=0, record=record))
+        else:
+            self._dropped.labels(record.model).inc(len(record.prediction_ids))
 
     async def run(self) -> None:
         """Publish until cancelled, waiting out a broker that is away."""
@@ -110,7 +121,8 @@ class LogIntake:
             if isinstance(record, ShadowCompared):
                 continue
             self._heard(record)
-            self._rows.labels(record.model, str(record.version)).inc(len(record.prediction_ids))
+            rows = self._failed if record.error else self._rows
+            rows.labels(record.model, str(record.version)).inc(len(record.prediction_ids))
             if received.writer is not None and not received.writer.is_closing():
                 received.writer.write(frame(Kind.PUBLISHED, numbered(received.number)))
 

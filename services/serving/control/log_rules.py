@@ -73,13 +73,13 @@ class LogRuleBook:
     def _check(self, model: str, rules: LogRules) -> None:
         if not 0 < len(model) <= MAX_PREDICTION_ID or "\0" in model:
             raise InvalidInput("model: expected 1 to 250 characters, no NUL", field="model")
-        names = [model, *rules.redact]
+        names = [model, *rules.redact, *rules.outlier]
         if len(names) > _MOST_TENSORS or any(
             not 0 < len(name) <= MAX_PREDICTION_ID or "\0" in name for name in names
         ):
             raise InvalidInput(
-                f"redact: expected at most {_MOST_TENSORS} names of 1 to {MAX_PREDICTION_ID}"
-                " characters",
+                f"redact, outlier: expected at most {_MOST_TENSORS} names of 1 to"
+                f" {MAX_PREDICTION_ID} characters",
                 field="redact",
             )
         hashed = [name for name, how in rules.redact.items() if how == "hash"]

@@ -14,9 +14,14 @@ from services.serving.exporters.requests import Logged, requests_of
 
 
 def capture_files(events: Sequence[Record]) -> list[ExportedFile]:
-    """`<model>/<version>/yyyy/mm/dd/hh/`: endpoint and variant in SageMaker's terms."""
+    """`<model>/<version>/yyyy/mm/dd/hh/`: endpoint and variant in SageMaker's terms.
+
+    What reads them expects an answer in each line: requests that failed are left out.
+    """
     lines: dict[str, list[tuple[Record, bytes]]] = defaultdict(list)
     for event in events:
+        if event.data.error:
+            continue
         for logged in requests_of(event.data):
             lines[_folder(logged)].append((event, _line(logged)))
     return [

@@ -1,4 +1,7 @@
-"""KServe's logger: each request and each response is a CloudEvent over HTTP, in binary mode."""
+"""KServe's logger: each request and each response is a CloudEvent over HTTP, in binary mode.
+
+As there, a request that failed is told of without a response.
+"""
 
 from __future__ import annotations
 
@@ -87,7 +90,10 @@ class HttpExport:
 
     def _messages(self, event: Record) -> Iterator[Message]:
         for logged in requests_of(event.data):
-            for kind, body in ((_REQUEST, logged.request), (_RESPONSE, logged.response)):
+            bodies = {_REQUEST: logged.request}
+            if not logged.error:
+                bodies[_RESPONSE] = logged.response
+            for kind, body in bodies.items():
                 headers = self._headers(event.data.project, logged, kind)
                 yield Message(headers=headers, body=body)
 

@@ -1,4 +1,7 @@
-"""Parquet: a row a prediction, `input.<name>` and `output.<name>` a tensor."""
+"""Parquet: a row a prediction, `input.<name>` and `output.<name>` a tensor.
+
+Requests that a model failed on are rows with an `error`, in files of their own.
+"""
 
 from __future__ import annotations
 
@@ -58,6 +61,7 @@ def _table(event: Record) -> pa.Table:
         "event_time": pa.array(np.array(record.event_times_us, np.int64)).cast(moments),
         "logged_at": pa.array(np.full(rows, record.logged_at_us, np.int64)).cast(moments),
         "sampling_rate": pa.array(np.full(rows, record.sampling_rate or 1.0)),
+        "error": pa.array([record.error or None] * rows, pa.string()),
         "kafka_partition": pa.array(np.full(rows, event.partition, np.int32)),
         "kafka_offset": pa.array(np.full(rows, event.offset, np.int64)),
         "record_row": pa.array(np.arange(rows, dtype=np.int32)),

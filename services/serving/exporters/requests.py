@@ -8,10 +8,8 @@ from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any
 
-import orjson
-
 from headrace.rpc.serving.v1.prediction_log_pb2 import PredictionLogged, Tensor
-from services.serving.asynchronous.protocols.documents import output_document
+from services.serving.documents.outputs import output_document, written
 from services.serving.worker.tensors import split_rows
 
 
@@ -19,7 +17,8 @@ from services.serving.worker.tensors import split_rows
 class Logged:
     """One request of a record, and its answer; `first_row` is more than 0 for a later part.
 
-    `inputs` and `outputs` are tensors in the JSON form of the Open Inference Protocol.
+    `inputs` and `outputs` are tensors in the JSON form of the Open Inference Protocol. Where the
+    model failed, `error` is the status code and there is no answer.
     """
 
     model: str
@@ -29,6 +28,7 @@ class Logged:
     happened_at: datetime
     inputs: Sequence[dict[str, Any]]
     outputs: Sequence[dict[str, Any]]
+    error: str
 
     @property
     def id(self) -> str:
@@ -38,12 +38,12 @@ class Logged:
     @property
     def request(self) -> bytes:
         """The request as its document; what was redacted is missing."""
-        return orjson.dumps({"id": self.request_id, "inputs": self.inputs})
+        return written({"id": self.request_id, "inputs": self.inputs})
 
     @property
     def response(self) -> bytes:
         """The answer as its document."""
-        return orjson.dumps(
+        return written(
             {
                 "model_name": self.model,
                 "model_version": str(self.version),
@@ -75,6 +75,7 @@ def requests_of(record: PredictionLogged) -> Iterator[Logged]:
             happened_at=moment(record.event_times_us[starts[place]]),
             inputs=[pieces[place] for pieces in inputs],
             outputs=[pieces[place] for pieces in outputs],
+            error=record.error,
         )
 
 

@@ -7,9 +7,10 @@ client asks of models is a `ModelRequest` with a connection of its own, over whe
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from math import inf
+from typing import Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from services.serving.domain.formats import Format
 
@@ -99,16 +100,41 @@ class ModelAssignment(_Message):
     aliases: dict[str, int] = Field(default_factory=dict)
 
 
+class Bounds(_Message):
+    """Where the values of a tensor usually lie, ends included."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
+    min: float | None = None
+    max: float | None = None
+
+    @property
+    def span(self) -> tuple[float, float]:
+        """Both ends, infinite where none is given."""
+        return (
+            -inf if self.min is None else self.min,
+            inf if self.max is None else self.max,
+        )
+
+    @model_validator(mode="after")
+    def _of_some_use(self) -> Self:
+        least, most = self.span
+        if least > most or self.span == (-inf, inf):
+            raise ValueError("expected min, max or both, min not above max")
+        return self
+
+
 class LogRules(_Message):
     """What of a model's answers is logged: a share of the requests, without what is redacted.
 
-    Requests with one of the flags in `always` are logged whatever the rate. `redact` names
-    tensors that are left out (`drop`), or of which only a keyed hash a row is logged (`hash`).
+    Requests with one of the flags in `always` are logged whatever the rate; one with a value
+    beyond the bounds of `outlier`, by the tensor's name, has that flag. `redact` names tensors
+    that are left out (`drop`), or of which only a keyed hash a row is logged (`hash`).
     """
 
     version: int = Field(default=0, ge=0)
     rate: float = Field(default=1.0, ge=0, le=1)
     always: frozenset[Flag] = frozenset(get_args(Flag))
+    outlier: dict[str, Bounds] = Field(default_factory=dict)
     redact: dict[str, Literal["drop", "hash"]] = Field(default_factory=dict)
 
 

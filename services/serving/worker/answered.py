@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, Literal
 
+from services.serving.link.messages import Flag
 from services.serving.worker.model import Model
 from services.serving.worker.tensors import split_rows
 
@@ -18,8 +19,9 @@ class Answered:
 
     They agree in all but ids, times and data; each has `rows / len(request_ids)` of the `rows`,
     which lead the shapes. `outputs` are those of `model.logged_outputs`. `first_row` is where a
-    part of a single request begins. `flag` is one of `link.messages.Flag`, if any;
-    `sampling_rate` is noted by the log.
+    part of a single request begins. `flag` is one of `link.messages.Flag`, if any; `shadows` are
+    versions that run beside a share of them; `sampling_rate` is noted by the log. Where the model
+    failed, `error` is the status code, and there are no outputs.
     """
 
     model: Model
@@ -31,12 +33,19 @@ class Answered:
     input_shapes: Sequence[tuple[int, ...]]
     output_shapes: Sequence[tuple[int, ...]]
     first_row: int = 0
-    flag: str = ""
+    flag: Flag | Literal[""] = ""
+    shadows: Sequence[tuple[Model, int]] = ()
     sampling_rate: float = 1.0
     table_version: int = 0
     propensity: float = 1.0
     arm: str = ""
     experiment: str = ""
+    error: str = ""
+
+    @property
+    def logged_outputs(self) -> Sequence[int]:
+        """Places of the outputs among the model's."""
+        return () if self.error else self.model.logged_outputs
 
     @property
     def rows_each(self) -> int:
@@ -94,7 +103,7 @@ def _cut(entry: Answered, starts: Sequence[int]) -> Iterator[Answered]:
     inputs = _columns(
         entry.inputs, [spec.datatype for spec in model.inputs], entry.input_shapes, starts
     )
-    logged = [model.outputs[place].datatype for place in model.logged_outputs]
+    logged = [model.outputs[place].datatype for place in entry.logged_outputs]
     outputs = _columns(entry.outputs, logged, entry.output_shapes, starts)
     alone = len(entry.request_ids) == 1
     for place, (start, end) in enumerate(zip(starts, [*starts[1:], entry.rows], strict=True)):

@@ -34,6 +34,7 @@ from services.serving.worker.methods.logs import LogSwitches
 from services.serving.worker.methods.repository import ControlledByEvents, ModelControl
 from services.serving.worker.prediction_log import PredictionLog
 from services.serving.worker.rest import PREFIX, Limits, RestApplication
+from services.serving.worker.routing.meters import ShadowCollector
 from services.serving.worker.routing.shadow_link import ShadowLink
 from services.serving.worker.routing.shadows import Shadows
 from services.serving.worker.statistics import Statistics
@@ -209,6 +210,7 @@ class Worker:
             lenient=settings.triton_lenient,
         )
         resources.metrics.registry.register(StatisticsCollector(statistics, inference.lanes))
+        resources.metrics.registry.register(ShadowCollector(shadows))
         switches = LogSwitches()
         logging.getLogger("headrace").addFilter(switches)
         dispatcher = Dispatcher(

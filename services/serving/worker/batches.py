@@ -80,7 +80,7 @@ def pack(
 def _group(entry: Answered) -> object:
     shapes = tuple(shape[1:] for shape in (*entry.input_shapes, *entry.output_shapes))
     routed = entry.table_version, entry.propensity, entry.arm
-    return entry.model.name, entry.model.version, entry.sampling_rate, shapes, routed
+    return entry.model.name, entry.model.version, entry.sampling_rate, shapes, routed, entry.error
 
 
 def _pieces(entry: Answered) -> Iterator[Answered]:
@@ -132,6 +132,7 @@ class _Writer:
             propensity=entries[0].propensity,
             arm=entries[0].arm,
             experiment=entries[0].experiment,
+            error=entries[0].error,
         )
         self._add_tensors(record, entries)
         return record
@@ -148,7 +149,7 @@ class _Writer:
                 data=data,
             )
             self._add(record, record.inputs, tensor)
-        for column, place in enumerate(model.logged_outputs):
+        for column, place in enumerate(first.logged_outputs):
             data = b"".join(entry.outputs[column] for entry in entries)
             tensor = PredictionTensor(
                 name=model.outputs[place].name,

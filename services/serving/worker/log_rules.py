@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from hashlib import blake2b
 from typing import Final
 
@@ -41,13 +41,13 @@ class Rules:
         """Which rules are in force, by model."""
         return {model: rules.version for model, rules in self._by_model.items()}
 
-    def likelihood(self, model: str, request_id: str, flag: str) -> float | None:
+    def likelihood(self, model: str, request_id: str, flags: Iterable[str]) -> float | None:
         """How likely a request was to be logged, or None for one that is not.
 
         The same request is logged by every worker or by none.
         """
         rules = self._by_model.get(model)
-        if rules is None or rules.rate >= 1 or flag in rules.always:
+        if rules is None or rules.rate >= 1 or any(flag in rules.always for flag in flags):
             return 1.0
         digest = blake2b(request_id.encode(), digest_size=8, key=_SALT).digest()
         kept = int.from_bytes(digest, "big") < rules.rate * _RANGE

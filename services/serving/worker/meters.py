@@ -86,6 +86,11 @@ class StatisticsCollector(Collector):
             for counted in models:
                 family.add_metric(_labels(counted), value(counted))
             yield family
+        for name, text, value in _TRITONS:
+            exact = _Exactly(name, text)
+            for counted in models:
+                exact.add(_labels(counted), value(counted))
+            yield exact
         yield _seconds(models)
         yield self._failures(models)
         yield _failures_by_reason(models)
@@ -120,6 +125,28 @@ class StatisticsCollector(Collector):
             yield family
 
 
+class _Type(str):
+    """A type written as it is: the library adds `_total` to the names of what equals "counter"."""
+
+    __slots__ = ()
+    __hash__ = str.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+
+class _Exactly(Metric):
+    """A counter whose series have the name that it is given, as Triton writes its own."""
+
+    def __init__(self, name: str, text: str) -> None:
+        super().__init__(name, text, "counter")
+        self.type = _Type("counter")
+
+    def add(self, labels: tuple[str, str], value: float, **more: str) -> None:
+        """One more series."""
+        self.add_sample(self.name, dict(zip(_LABELS, labels, strict=True)) | more, value)
+
+
 def reason(code: Code) -> str:
     """Triton's word for why a request failed."""
     match code:
@@ -151,13 +178,11 @@ def _seconds(models: Sequence[ModelStatistics]) -> Metric:
 
 
 def _failures_by_reason(models: Sequence[ModelStatistics]) -> Metric:
-    family = CounterMetricFamily(
-        "nv_inference_request_failure", "Failed requests", labels=(*_LABELS, "reason")
-    )
+    family = _Exactly("nv_inference_request_failure", "Failed requests")
     for counted in models:
         for why in _REASONS:
             count = sum(n for code, n in counted.failures.items() if reason(code) == why)
-            family.add_metric((*_labels(counted), why), count)
+            family.add(_labels(counted), count, reason=why)
     return family
 
 
@@ -178,6 +203,8 @@ _COUNTERS: Final[tuple[tuple[str, str, _Value], ...]] = (
         "Time in runs of the model; its rate is the busy fraction",
         lambda m: m.busy_ns / 1e9,
     ),
+)
+_TRITONS: Final[tuple[tuple[str, str, _Value], ...]] = (
     ("nv_inference_request_success", "Answered requests", lambda m: m.success.count),
     ("nv_inference_count", "Answered rows", lambda m: m.inferences),
     ("nv_inference_exec_count", "Runs of the model", lambda m: m.executions),

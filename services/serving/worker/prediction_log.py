@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from services.serving.worker.answered import Answered, split_requests
+from services.serving.worker.flags import flags_of
 from services.serving.worker.log_rules import Rules
 
 
@@ -68,10 +69,12 @@ class PredictionLog:
 
     def _sampled(self, entry: Answered, left_out: list[tuple[str, int]]) -> Iterator[Answered]:
         """The requests that the rules keep, with their rates; the others are noted."""
+        name = entry.model.name
         for request in split_requests(entry):
-            likelihood = self.rules.likelihood(entry.model.name, request.request_ids[0], entry.flag)
+            flags = flags_of(request, self.rules.of(name).outlier)
+            likelihood = self.rules.likelihood(name, request.request_ids[0], flags)
             if likelihood is None:
-                left_out.append((entry.model.name, request.rows))
+                left_out.append((name, request.rows))
             else:
                 yield replace(request, sampling_rate=likelihood)
 

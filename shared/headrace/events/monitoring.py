@@ -114,6 +114,9 @@ class MonitoredDayClosed(EventData):
     version: int = Field(ge=1)
     day: str = Field(pattern=r"^\d{4}-\d{2}-\d{2}$")
     predictions: int = Field(ge=0)
+    predictions_estimated: float | None = Field(
+        default=None, ge=0, description="How many those stand for, where a sample is logged"
+    )
     labelled: int = Field(ge=0)
     auc: float | None = None
     log_loss: float | None = None

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headrace.errors import InvalidInput
+from headrace.profiles.weights import NO_WEIGHTS, Weights
 
 SCORE_BINS = 1_000
 """Cells of the score histogram; the AUC read from it is off by less than 0.001."""
@@ -24,14 +25,18 @@ def _no_scores() -> NDArray[np.int64]:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PerformanceStatistics:
-    """Sums over labelled rows. `histogram[label, bin]` counts scores; labels are 0 or 1."""
+    """Sums over labelled rows. `histogram[label, bin]` counts scores; labels are 0 or 1.
+
+    All but `rows` are weighted; `weights` holds the sum of the rows' weights and of their squares.
+    """
 
     rows: int = 0
-    positives: int = 0
+    weights: Weights = NO_WEIGHTS
+    positives: float = 0
     score_sum: float = 0.0
     log_loss_sum: float = 0.0
     squared_error_sum: float = 0.0
-    histogram: NDArray[np.int64] = field(default_factory=_no_scores)
+    histogram: NDArray[Any] = field(default_factory=_no_scores)
 
     @classmethod
     def of(cls, scores: NDArray[Any], labels: NDArray[Any]) -> PerformanceStatistics:
@@ -56,6 +61,7 @@ class PerformanceStatistics:
         histogram = np.bincount(flat, minlength=2 * SCORE_BINS).reshape(2, SCORE_BINS)
         return cls(
             rows=len(score),
+            weights=Weights.of(len(score)),
             positives=int(truth.sum()),
             score_sum=float(score.sum()),
             log_loss_sum=float(loss.sum()),
@@ -73,6 +79,7 @@ class PerformanceStatistics:
     def _plus(self, other: PerformanceStatistics, sign: int) -> PerformanceStatistics:
         return PerformanceStatistics(
             rows=self.rows + sign * other.rows,
+            weights=self.weights + other.weights.signed(sign),
             positives=self.positives + sign * other.positives,
             score_sum=self.score_sum + sign * other.score_sum,
             log_loss_sum=self.log_loss_sum + sign * other.log_loss_sum,
@@ -80,32 +87,46 @@ class PerformanceStatistics:
             histogram=self.histogram + sign * other.histogram,
         )
 
+    def weighted(self, weight: float) -> PerformanceStatistics:
+        """The same rows, each of which stands for `weight` rows."""
+        if weight == 1:
+            return self
+        return PerformanceStatistics(
+            rows=self.rows,
+            weights=self.weights.times(weight),
+            positives=self.positives * weight,
+            score_sum=self.score_sum * weight,
+            log_loss_sum=self.log_loss_sum * weight,
+            squared_error_sum=self.squared_error_sum * weight,
+            histogram=self.histogram * weight,
+        )
+
     @property
     def log_loss(self) -> float | None:
-        return self.log_loss_sum / self.rows if self.rows else None
+        return self.log_loss_sum / self.weights.total if self.rows else None
 
     @property
     def brier(self) -> float | None:
-        return self.squared_error_sum / self.rows if self.rows else None
+        return self.squared_error_sum / self.weights.total if self.rows else None
 
     @property
     def positive_rate(self) -> float | None:
-        return self.positives / self.rows if self.rows else None
+        return self.positives / self.weights.total if self.rows else None
 
     @property
     def mean_score(self) -> float | None:
-        return self.score_sum / self.rows if self.rows else None
+        return self.score_sum / self.weights.total if self.rows else None
 
     @property
     def calibration_residual(self) -> float | None:
         """Mean of label minus score: above zero the model promises too little."""
-        return (self.positives - self.score_sum) / self.rows if self.rows else None
+        return (self.positives - self.score_sum) / self.weights.total if self.rows else None
 
     @property
     def auc(self) -> float | None:
         """Area under the ROC curve, ties inside a bin at one half; None without both labels."""
         negatives, positives = self.histogram[0], self.histogram[1]
-        pairs = int(negatives.sum()) * int(positives.sum())
+        pairs = float(negatives.sum()) * float(positives.sum())
         if pairs == 0:
             return None
         below = np.cumsum(negatives) - negatives
@@ -115,6 +136,7 @@ class PerformanceStatistics:
         cells = np.flatnonzero(self.histogram)
         return {
             "rows": self.rows,
+            **self.weights.to_document(self.rows),
             "positives": self.positives,
             "score_sum": self.score_sum,
             "log_loss_sum": self.log_loss_sum,
@@ -125,10 +147,12 @@ class PerformanceStatistics:
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> PerformanceStatistics:
-        histogram = np.zeros(2 * SCORE_BINS, dtype=np.int64)
+        counts = np.array(document["counts"] or [0])
+        histogram = np.zeros(2 * SCORE_BINS, dtype=counts.dtype)
         histogram[document["cells"]] = document["counts"]
         return cls(
             rows=document["rows"],
+            weights=Weights.from_document(document),
             positives=document["positives"],
             score_sum=document["score_sum"],
             log_loss_sum=document["log_loss_sum"],

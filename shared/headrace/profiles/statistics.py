@@ -22,6 +22,7 @@ from headrace.profiles.schema import (
     is_text,
     numbers,
 )
+from headrace.profiles.weights import NO_WEIGHTS, Weights
 
 FORMAT = "headrace.day-statistics"
 
@@ -32,13 +33,15 @@ class InputStatistics:
 
     `moments[i]` belongs to `schema.numeric[i]`: finite values, others (NaN, infinities), sum,
     sum of squares. `counts[j]` belongs to `schema.categorical[j]`: rows by category and, last,
-    of any other value. `score_moments`: sum and sum of squares of the scores.
+    of any other value. `score_moments`: sum and sum of squares of the scores. All but `rows` are
+    weighted; `weights` holds the sum of the rows' weights and of their squares.
     """
 
     schema: ProfileSchema
     rows: int
+    weights: Weights
     moments: NDArray[np.float64]
-    counts: tuple[NDArray[np.int64], ...]
+    counts: tuple[NDArray[Any], ...]
     score_moments: NDArray[np.float64]
 
     @classmethod
@@ -46,6 +49,7 @@ class InputStatistics:
         return cls(
             schema=schema,
             rows=0,
+            weights=NO_WEIGHTS,
             moments=np.zeros((len(schema.numeric), 4)),
             counts=tuple(
                 np.zeros(len(feature.categories) + 1, dtype=np.int64)
@@ -66,6 +70,7 @@ class InputStatistics:
         return cls(
             schema=schema,
             rows=len(score),
+            weights=Weights.of(len(score)),
             moments=np.array(moments, dtype=np.float64).reshape(len(schema.numeric), 4),
             counts=tuple(
                 _counts(column_of(flat, feature.name, len(score)), feature)
@@ -80,14 +85,29 @@ class InputStatistics:
         return InputStatistics(
             schema=self.schema,
             rows=self.rows + other.rows,
+            weights=self.weights + other.weights,
             moments=self.moments + other.moments,
             counts=tuple(a + b for a, b in zip(self.counts, other.counts, strict=True)),
             score_moments=self.score_moments + other.score_moments,
         )
 
+    def weighted(self, weight: float) -> InputStatistics:
+        """The same rows, each of which stands for `weight` rows."""
+        if weight == 1:
+            return self
+        return InputStatistics(
+            schema=self.schema,
+            rows=self.rows,
+            weights=self.weights.times(weight),
+            moments=self.moments * weight,
+            counts=tuple(counts * weight for counts in self.counts),
+            score_moments=self.score_moments * weight,
+        )
+
     def to_document(self) -> dict[str, Any]:
         return {
             "rows": self.rows,
+            **self.weights.to_document(self.rows),
             "moments": self.moments.tolist(),
             "counts": [counts.tolist() for counts in self.counts],
             "score_moments": self.score_moments.tolist(),
@@ -99,8 +119,9 @@ class InputStatistics:
         return cls(
             schema=schema,
             rows=document["rows"],
+            weights=Weights.from_document(document),
             moments=moments.reshape(len(schema.numeric), 4),
-            counts=tuple(np.array(counts, dtype=np.int64) for counts in document["counts"]),
+            counts=tuple(np.array(counts) for counts in document["counts"]),
             score_moments=np.array(document["score_moments"], dtype=np.float64),
         )
 

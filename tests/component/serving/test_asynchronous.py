@@ -9,10 +9,12 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from uuid import uuid4
 
+import httpx
 import numpy as np
 import orjson
 import pytest
 import pytest_asyncio
+from aiokafka import ConsumerRecord
 
 from headrace.events.topics import SERVING_ANSWERS, SERVING_INTAKE, dead_letter_topic
 from headrace.rpc.inference.open_inference_pb2 import ModelInferResponse
@@ -209,6 +211,46 @@ async def test_a_record_that_is_no_request_of_mlserver_is_a_dead_letter(
     (record,) = await results.wait(lambda one: one.key == turn.encode(), 1)
     assert record.topic == MLSERVER_DEAD
     assert headers_of(record)["dlt_error_message"] == "header mlserver-model: missing"
+
+
+async def redrive(asked: Asynchronous, group: str, letter: ConsumerRecord) -> int:
+    """Dead letters put back to work."""
+    body = {"group": group, "topic": headers_of(letter)["dlt_original_topic"], "by": "ada"}
+    async with httpx.AsyncClient(base_url=asked.process.url, timeout=20) as http:
+        answer = await http.post(
+            "/api/serving/v1/bus/dead-letters/redrive", json=body | {"offset": letter.offset}
+        )
+    return int(answer.raise_for_status().json()["redriven"])
+
+
+async def test_a_dead_letter_of_ours_is_answered_once_its_cause_is_mended(
+    asked: Asynchronous, results: Reader, serving: Serving, turn: str
+) -> None:
+    await asked.ask(request_for(f"late-{turn}"), identity=turn)
+    (letter,) = await results.wait(lambda one: one.key == turn.encode(), 1)
+    assert letter.topic == DEAD
+
+    await serving.deploy(f"late-{turn}", 1, onnx_models.constant(ANSWER))
+    assert await redrive(asked, "serving.asynchronous", letter) == 1
+    (answer,) = await results.wait(lambda one: headers_of(one).get("ce_causationid") == turn, 1)
+    assert score(answer.value) == ANSWER
+
+
+async def test_a_dead_letter_of_mlserver_is_answered_once_its_cause_is_mended(
+    asked: Asynchronous, results: Reader, serving: Serving, turn: str
+) -> None:
+    tensor = {"name": "x", "datatype": "FP32", "shape": [1, 4], "data": [0.0] * 4}
+    headers = [("mlserver-model", f"late-{turn}".encode())]
+    document = orjson.dumps({"inputs": [tensor]})
+    await asked.send(f"{MLSERVER}-input", document, key=turn.encode(), headers=headers)
+    (letter,) = await results.wait(lambda one: one.key == turn.encode(), 1)
+    assert letter.topic == MLSERVER_DEAD
+
+    await serving.deploy(f"late-{turn}", 1, onnx_models.constant(ANSWER))
+    assert await redrive(asked, "serving.mlserver", letter) == 1
+    _, answer = await results.wait(lambda one: one.key == turn.encode(), 2)
+    assert answer.topic == f"{MLSERVER}-output"
+    assert orjson.loads(answer.value)["outputs"][0]["data"] == [ANSWER]
 
 
 async def test_requests_wait_for_a_worker_that_is_away(

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
 
 import httpx
 import numpy as np
 import tritonclient.grpc.aio as triton
+from prometheus_client.parser import text_string_to_metric_families
+from tritonclient.utils import InferenceServerException
 
 from headrace.events import PredictionLogged
 from tests.harness import onnx_models
@@ -68,6 +73,51 @@ async def test_every_row_arrives_once_in_its_own_version(serving: Serving, model
             assert all(each.startswith(letter) for each in event.data.prediction_ids)
 
 
+async def test_log_statistics_and_prometheus_agree_on_answers_and_failures(
+    serving: Serving, model: str
+) -> None:
+    await serving.deploy(model, 1, onnx_models.picky())
+    tensor = triton.InferInput("x", [1, 1], "FP32")
+    async with triton.InferenceServerClient(serving.grpc) as client:
+        for number in range(12):
+            tensor.set_data_from_numpy(np.array([[number % 6]], np.float32))
+            with suppress(InferenceServerException):
+                await client.infer(model, [tensor], request_id=f"n{number}")
+        counted = (await client.get_inference_statistics(model)).model_stats[0]
+    await until(lambda: len(_ids(serving, model)) == 12, what="12 rows")
+    logged = Counter[str]()
+    for event in serving.events:
+        if isinstance(event.data, PredictionLogged) and event.data.model == model:
+            logged[event.data.error] += len(event.data.prediction_ids)
+
+    assert logged == {"": 8, "INTERNAL": 4}
+    assert (counted.inference_count, counted.inference_stats.fail.count) == (8, 4)
+    labels = {"model": model, "version": "1"}
+    worker, control = [await _samples(process.url) for process in (serving.worker, serving.control)]
+    assert worker("nv_inference_count", labels) == 8
+    assert worker("nv_inference_request_failure", labels | {"reason": "BACKEND"}) == 4
+    assert control("prediction_log_published_rows_total", labels) == 8
+    assert control("prediction_log_published_failed_rows_total", labels) == 4
+
+
+async def _samples(url: str) -> Callable[[str, dict[str, str]], float]:
+    """Values of a process's series by name and labels."""
+    async with httpx.AsyncClient(base_url=url) as http:
+        text = (await http.get("/metrics")).text
+    found = {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+    def value(name: str, labels: dict[str, str]) -> float:
+        # The parser gives counters the name that OpenMetrics would have.
+        key = frozenset(labels.items())
+        return found[name, key] if (name, key) in found else found[f"{name}_total", key]
+
+    return value
+
+
 async def test_rows_answered_while_control_is_dead_arrive_later(
     serving: Serving, model: str
 ) -> None:
@@ -100,8 +150,11 @@ async def test_rules_hold_on_the_worker_and_after_a_restart_of_both(
     await serving.deploy(model, 1, onnx_models.flights())
     path = f"/api/serving/v1/models/{model}/log-rules"
     async with httpx.AsyncClient(base_url=serving.control.url) as http:
-        wanted = {"by": "ada", "rate": 1, "redact": {"carrier": "drop"}}
+        outlier = {"distance": {"max": 100}}
+        wanted = {"by": "ada", "rate": 1, "redact": {"carrier": "drop"}, "outlier": outlier}
         assert (await http.put(path, json=wanted)).json()["version"] == 1
+        kept = (await http.get(path)).json()["outlier"]
+        assert kept == {"distance": {"min": None, "max": 100.0}}
         refused = await http.put(path, json={"by": "ada", "redact": {"carrier": "hash"}})
     assert refused.status_code == 400
     assert "LOG_HASH_KEY" in refused.text

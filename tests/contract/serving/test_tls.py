@@ -19,6 +19,8 @@ from cryptography.x509.oid import NameOID
 from pydantic import ValidationError
 
 from headrace.errors import Refused
+from headrace.rpc.inference.open_inference_pb2 import ModelInferRequest
+from services.serving.asynchronous.asking import NoAnswer, Worker, credentials_for
 from services.serving.settings import Settings
 from services.serving.worker.fronts import open_front
 from services.serving.worker.fronts.tls import Tls
@@ -158,6 +160,32 @@ def test_streams_work_over_tls(plane: DataPlane, authority: Authority) -> None:
         request = triton.service_pb2.ModelInferRequest(model_name="nope", id="1")
         (answer,) = stub.ModelStreamInfer(iter([request]), timeout=20)
     assert answer.infer_response.id == "1"
+
+
+@pytest.mark.parametrize("known_only", [False, True])
+async def test_requests_from_topics_are_asked_over_tls(
+    plane: DataPlane, authority: Authority, *, known_only: bool
+) -> None:
+    certificate, key = authority.issue("server")
+    client_ca = authority.file if known_only else None
+    with plane.listening(
+        "grpcio", tls=Tls(certificate=certificate, key=key, client_ca=client_ca)
+    ) as front:
+        settings = _settings(
+            front="grpcio",
+            tls_certificate=certificate,
+            tls_key=key,
+            tls_client_ca=client_ca,
+            async_ca=authority.file,
+        )
+        worker = Worker(
+            f"127.0.0.1:{front.port}",
+            max_message_bytes=2**20,
+            credentials=credentials_for(settings),
+        )
+        with pytest.raises(NoAnswer, match="NOT_FOUND: Request for unknown model"):
+            await worker.ask(ModelInferRequest(model_name="nope"), seconds=20, metadata=[])
+        await worker.close()
 
 
 def test_native_front_says_that_it_has_no_tls(authority: Authority) -> None:

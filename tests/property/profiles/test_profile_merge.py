@@ -82,6 +82,50 @@ def test_merging_nothing_changes_nothing(chosen: list[Row]) -> None:
 
 
 @settings(deadline=None)
+@given(rows, st.sampled_from([2, 3, 8]))
+def test_a_row_of_some_weight_counts_as_often_as_that(chosen: list[Row], weight: int) -> None:
+    day = day_of(chosen)
+    found = DayStatistics(
+        inputs=day.inputs.weighted(weight), performance=day.performance.weighted(weight)
+    )
+    repeated = day_of(chosen * weight)
+
+    assert found.inputs.moments == pytest.approx(repeated.inputs.moments, rel=1e-9, abs=1e-3)
+    for mine, theirs in zip(found.inputs.counts, repeated.inputs.counts, strict=True):
+        assert mine.tolist() == theirs.tolist()
+    assert found.performance.log_loss == pytest.approx(repeated.performance.log_loss)
+    assert found.performance.positive_rate == pytest.approx(repeated.performance.positive_rate)
+    assert found.performance.auc == pytest.approx(repeated.performance.auc)
+    assert found.inputs.weights.total == repeated.inputs.rows
+
+
+@settings(deadline=None)
+@given(rows, rows)
+def test_rows_of_different_weight_tell_less_than_their_number(
+    heavy: list[Row], light: list[Row]
+) -> None:
+    found = day_of(heavy).inputs.weighted(10).merge(day_of(light).inputs)
+
+    assert found.rows == len(heavy) + len(light)
+    assert found.weights.effective_rows <= found.rows * (1 + 1e-9)
+    assert (found.weights.effective_rows == pytest.approx(found.rows)) == (not heavy or not light)
+
+
+@settings(deadline=None)
+@given(rows, st.sampled_from([1.0, 2.5, 1 / 0.3]))
+def test_bytes_keep_weights_exactly(chosen: list[Row], weight: float) -> None:
+    day = day_of(chosen)
+    weighted = DayStatistics(
+        inputs=day.inputs.weighted(weight), performance=day.performance.weighted(weight)
+    )
+    back = DayStatistics.from_bytes(SCHEMA, weighted.to_bytes())
+
+    assert back.inputs.weights == weighted.inputs.weights
+    assert back.performance.auc == weighted.performance.auc
+    assert back.to_bytes() == weighted.to_bytes()
+
+
+@settings(deadline=None)
 @given(rows)
 def test_bytes_keep_a_day_exactly(chosen: list[Row]) -> None:
     data = day_of(chosen).to_bytes()

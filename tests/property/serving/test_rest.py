@@ -14,10 +14,10 @@ from hypothesis.extra import numpy as hnp
 
 from headrace.rpc.inference import open_inference_pb2 as oip
 from headrace.runtime.telemetry import configure_logs
+from services.serving.documents.elements import data_of, raw_of
 from services.serving.worker.calls import NOTHING_BESIDE
 from services.serving.worker.rest.answering import Answering, Limits
 from services.serving.worker.rest.http import Answer, Request
-from services.serving.worker.rest.infer.elements import data_of, raw_of
 from services.serving.worker.rest.routes import find
 from services.serving.worker.tensors import BYTES, DTYPES, decode, encode
 from tests.harness import onnx_models

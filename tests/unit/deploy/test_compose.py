@@ -19,7 +19,7 @@ from deploy.local.backends import Backends
 from deploy.local.credentials import Credentials
 from deploy.local.front import front_environment
 from deploy.local.kafka import PROPERTIES, VERSION
-from deploy.local.options import CHECKOUT, SERVICES, StackOptions
+from deploy.local.options import CHECKOUT, ON_REQUEST, SERVICES, StackOptions
 from deploy.local.ports import DEFAULT_BASE, OFFSETS, Ports
 from deploy.local.postgres import SETTINGS
 from deploy.local.processes import PROCESSES, Context, own_environment
@@ -27,20 +27,12 @@ from deploy.local.s3 import s3_spec
 
 TEXT = compose_env.COMPOSE.read_text()
 COMPOSE: dict[str, Any] = yaml.safe_load(TEXT)
-SETTINGS_CLASSES = {
-    "tracking": "services.tracking.settings:Settings",
-    "registry": "services.registry.settings:Settings",
-    "orchestrator": "services.orchestrator.settings:Settings",
-    "worker": "services.orchestrator.settings:WorkerSettings",
-    "serving": "services.serving.settings:Settings",
-    "serving-worker": "services.serving.settings:Settings",
-    "monitoring": "services.monitoring.settings:Settings",
-    "console": "services.console.settings:Settings",
-}
+PLATFORM = (*SERVICES, *ON_REQUEST)
 
 
 def _settings_class(service: str) -> type[BaseSettings]:
-    module, _, name = SETTINGS_CLASSES[service].partition(":")
+    module = f"{PROCESSES[service].module}.settings"
+    name = "WorkerSettings" if service == "worker" else "Settings"
     found: type[BaseSettings] = getattr(import_module(module), name)
     return found
 
@@ -82,10 +74,22 @@ def test_compose_follows_the_compose_specification() -> None:
 def test_compose_runs_the_processes_of_the_native_stack() -> None:
     backends = {"kafka", "postgres", "s3", "provision", "front"}
 
-    assert set(COMPOSE["services"]) == {*SERVICES, *backends}
+    assert set(COMPOSE["services"]) == {*PLATFORM, *backends}
 
 
-@pytest.mark.parametrize("service", SERVICES)
+def test_compose_runs_on_request_what_the_native_stack_does() -> None:
+    on_request = {name for name, service in COMPOSE["services"].items() if "profiles" in service}
+
+    assert on_request == set(ON_REQUEST)
+
+
+def test_requests_over_kafka_go_to_the_workers_of_serving() -> None:
+    worker = f"serving-worker:{DEFAULT_BASE + OFFSETS['grpc']}"
+
+    assert _interpolated("serving-asynchronous")["HEADRACE_SERVING_ASYNC_WORKER"] == worker
+
+
+@pytest.mark.parametrize("service", PLATFORM)
 def test_compose_starts_each_process_as_the_native_stack_does(service: str) -> None:
     process = PROCESSES[service]
 
@@ -97,7 +101,7 @@ def test_compose_starts_each_process_as_the_native_stack_does(service: str) -> N
     ]
 
 
-@pytest.mark.parametrize("service", SERVICES)
+@pytest.mark.parametrize("service", PLATFORM)
 def test_each_process_takes_all_that_compose_passes(
     service: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -106,7 +110,7 @@ def test_each_process_takes_all_that_compose_passes(
     _settings_class(service)()
 
 
-@pytest.mark.parametrize("service", SERVICES)
+@pytest.mark.parametrize("service", PLATFORM)
 def test_each_process_takes_all_that_the_native_stack_passes(
     service: str, monkeypatch: pytest.MonkeyPatch, context: Context
 ) -> None:
@@ -115,7 +119,7 @@ def test_each_process_takes_all_that_the_native_stack_passes(
     _settings_class(service)()
 
 
-@pytest.mark.parametrize("service", SERVICES)
+@pytest.mark.parametrize("service", PLATFORM)
 def test_compose_passes_the_settings_that_the_native_stack_passes(
     service: str, context: Context
 ) -> None:
@@ -136,7 +140,7 @@ def test_provisioning_takes_all_that_compose_passes(monkeypatch: pytest.MonkeyPa
     assert set(settings.passwords()) == set(Credentials().roles)
 
 
-@pytest.mark.parametrize("service", SERVICES)
+@pytest.mark.parametrize("service", PLATFORM)
 def test_each_process_listens_where_the_native_stack_has_it(service: str) -> None:
     port = str(DEFAULT_BASE + OFFSETS[service])
     environment = _interpolated(service)

@@ -15,8 +15,9 @@ from deploy.local import StackError, account, kafka, ports
 from deploy.local.backends import Backends
 from deploy.local.credentials import ROLES, Credentials
 from deploy.local.java import machine_java
-from deploy.local.options import CHECKOUT
+from deploy.local.options import CHECKOUT, SERVICES, StackOptions, asked_for
 from deploy.local.ports import BLOCK, DEFAULT_BASE, GRPC_SHIFT, OFFSETS, Ports
+from deploy.local.processes import Context, own_environment
 
 
 def test_ports_do_not_overlap_and_stay_in_their_block() -> None:
@@ -174,3 +175,32 @@ def test_set_up_says_in_one_line_that_python_is_missing(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "no Python 3.11 or newer found" in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_exporters_run_where_a_person_says_what_to_export(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_URL", "FILES"):
+        monkeypatch.delenv(f"HEADRACE_SERVING_EXPORT_{name}", raising=False)
+    assert asked_for() == SERVICES
+
+    monkeypatch.setenv("HEADRACE_SERVING_EXPORT_FILES", "parquet")
+    assert asked_for() == (*SERVICES, "serving-exporters")
+
+
+def test_a_process_takes_the_settings_of_its_service_but_those_of_the_stack(
+    tmp_path: Path,
+) -> None:
+    ports = Ports(DEFAULT_BASE)
+    theirs = {"FRONT": "grpcio", "GRPC_PORT": "1"}
+    settings = {f"HEADRACE_SERVING_{name}": value for name, value in theirs.items()}
+    context = Context(
+        ports=ports,
+        backends=Backends.of(ports, Credentials()),
+        directory=tmp_path,
+        sockets=tmp_path,
+        options=StackOptions(settings=settings),
+    )
+    taken = own_environment("serving-worker", context)
+
+    assert taken["HEADRACE_SERVING_FRONT"] == "grpcio"
+    assert taken["HEADRACE_SERVING_GRPC_PORT"] == str(ports["grpc"])
+    assert "HEADRACE_SERVING_FRONT" not in own_environment("monitoring", context)

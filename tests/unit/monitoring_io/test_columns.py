@@ -145,6 +145,18 @@ def test_a_tensor_that_is_not_what_it_says_is_refused(tensor: Tensor, message: s
         decode(logged(tensor))
 
 
+def test_records_from_before_there_were_rates_are_whole() -> None:
+    assert decode(logged()).sampling_rate == 1.0
+
+
+@pytest.mark.parametrize("rate", [-0.1, 1.5, float("nan"), float("inf")])
+def test_a_rate_that_is_no_probability_is_refused(rate: float) -> None:
+    message = logged()
+    message.sampling_rate = rate
+    with pytest.raises(InvalidInput, match="sampling_rate"):
+        decode(message)
+
+
 def test_ids_times_model_and_version_are_checked() -> None:
     times = logged()
     times.event_times_us.append(5)

@@ -10,7 +10,12 @@ import pytest
 
 from headrace.errors import UndecodableEvent
 from headrace.rpc.inference.open_inference_pb2 import ModelInferResponse
-from services.serving.asynchronous.protocols.documents import chained, document_of, request_of
+from services.serving.asynchronous.protocols.documents import (
+    chained,
+    document_of,
+    request_of,
+)
+from services.serving.documents.outputs import output_document
 from services.serving.worker.tensors import decode_strings, encode_strings
 
 
@@ -37,15 +42,16 @@ def test_numbers_arrive_as_they_were(datatype: str, data: Any, dtype: str) -> No
 @pytest.mark.parametrize(
     ("datatype", "data", "said"),
     [
-        ("INT32", [1.5, 2, 3, 4], "no tensor of INT32"),
-        ("UINT8", [256, 0, 0, 0], "out of range"),
-        ("UINT64", [-1, 0, 0, 0], "out of range"),
-        ("FP32", ["1", "2", "3", "4"], "no tensor of FP32"),
-        ("FP32", [[1, 2], [3]], "no tensor of FP32"),
-        ("BOOL", [1, 0, 1, 0], "no tensor of BOOL"),
-        ("FP32", [1, 2, 3], "3 elements do not have shape"),
-        ("BYTES", [1, 2, 3, 4], "expected text"),
-        ("BF16", [1, 2, 3, 4], "cannot be told in JSON"),
+        ("INT32", [1.5, 2, 3, 4], "expected integers, got the number 1.5"),
+        ("UINT8", [256, 0, 0, 0], "does not fit UINT8"),
+        ("UINT64", [-1, 0, 0, 0], "does not fit UINT64"),
+        ("FP32", ["1", "2", "3", "4"], "expected numbers, got the string '1'"),
+        ("FP32", [[1, 2], [3]], "nested arrays do not have shape"),
+        ("FP32", [True, 0, 0, 0], "expected numbers, got a boolean"),
+        ("BOOL", [2, 0, 1, 0], "expected booleans"),
+        ("FP32", [1, 2, 3], "expected 4 elements for shape"),
+        ("BYTES", [1, 2, 3, 4], "expected strings"),
+        ("BF16", [1, 2, 3, 4], "has no JSON form"),
     ],
 )
 def test_what_would_be_changed_is_refused(datatype: str, data: Any, said: str) -> None:
@@ -66,6 +72,27 @@ def test_text_may_be_base64_when_its_parameter_says_so() -> None:
     assert request_of(encoded).raw_input_contents[0] == b"\x01\0\0\0\xff"
     plain = request_of(document("BYTES", [2], ["é", ""]))
     assert decode_strings(plain.raw_input_contents[0], 2) == ["é", ""]
+
+
+@pytest.mark.parametrize("data", [["/w=", "/w=="], ["/w=="], [1, 2]])
+def test_what_is_no_base64_of_the_shape_is_refused(data: list[Any]) -> None:
+    given = document("BYTES", [2], data, parameters={"content_type": "base64"})
+    with pytest.raises(UndecodableEvent, match="input 'x': field 'data'"):
+        request_of(given)
+
+
+def test_parameters_that_the_protocol_has_no_type_for_are_left_out() -> None:
+    body = orjson.loads(document("FP32", [1], [1.0]))
+    body |= {"id": None, "parameters": {"headers": {"a": "b"}, "top": 3, "nothing": None}}
+    request = request_of(orjson.dumps(body))
+    assert {name: one.int64_param for name, one in request.parameters.items()} == {"top": 3}
+    assert request.id == ""
+
+
+def test_bytes_that_are_not_their_tensor_are_told_as_base64() -> None:
+    told = output_document("y", "FP32", [2], b"\x00\x00")
+    assert told["data"] == ["AAA="]
+    assert told["parameters"] == {"content_type": "base64"}
 
 
 def test_an_answer_becomes_a_document_and_the_request_to_the_next_model() -> None:

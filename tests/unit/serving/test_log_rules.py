@@ -7,14 +7,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from headrace.rpc.serving.v1.prediction_log_pb2 import PredictionLogged
-from services.serving.link.messages import LogRules
+from services.serving.link.messages import Bounds, LogRules
 from services.serving.worker.answered import Answered
 from services.serving.worker.batches import pack
+from services.serving.worker.flags import flags_of
 from services.serving.worker.log_rules import Rules
 from services.serving.worker.model import Model, load
 from services.serving.worker.prediction_log import PredictionLog
+from services.serving.worker.routing.buckets import shadows_of
 from services.serving.worker.tensors import decode_strings, encode_strings
 from tests.harness import onnx_models
 
@@ -134,6 +137,43 @@ def test_what_has_a_flag_is_logged_at_any_rate_and_kept_apart(model: Model) -> N
     assert by_rate[1.0] == [f"c{number}/0" for number in range(40)]
     assert 0 < len(by_rate[0.5]) < 40
     assert all(identity.startswith("s") for identity in by_rate[0.5])
+
+
+def test_what_a_shadow_predicts_too_is_logged_at_any_rate(model: Model) -> None:
+    log = log_with(flights=LogRules(rate=0, always=frozenset({"shadow"})))
+    requests = [f"r{number}" for number in range(200)]
+    for request_id in requests:
+        log.add([replace(answered(model, request_id), shadows=[(model, 5_000)])])
+
+    logged = [entry.request_ids[0] for entry in log.take()]
+    assert logged == [name for name in requests if shadows_of(name, [(model, 5_000)])]
+    assert 60 < len(logged) < 140
+
+
+def test_a_request_with_a_value_beyond_its_bounds_is_logged_at_any_rate(model: Model) -> None:
+    """`score` is 0 in the first row of each request, 1 in the second."""
+    rules = {"outlier": {"score": {"max": 0.5}, "carrier": {"max": 0}, "unknown": {"min": 1}}}
+    log = log_with(flights=LogRules.model_validate({"rate": 0, "always": ["outlier"], **rules}))
+    log.add([answered(model, "usual"), answered(model, "beyond", ("UA", "DL"))])
+
+    assert [(entry.request_ids, entry.sampling_rate) for entry in log.take()] == [(["beyond"], 1)]
+    assert log.sampled_out == {"flights": 1}
+
+
+@pytest.mark.parametrize("value", [-1.0, 2.0, float("nan"), float("-inf")])
+def test_numbers_that_are_none_are_beyond_any_bounds(model: Model, value: float) -> None:
+    data = np.array([value], np.float32).tobytes()
+    request = replace(answered(model, "r"), inputs=[encode_strings(["UA"]), data])
+    usual = {"distance": Bounds(min=0, max=1)}
+
+    assert list(flags_of(request, usual)) == ["outlier"]
+    assert list(flags_of(answered(model, "r"), usual)) == []
+
+
+@pytest.mark.parametrize("bounds", [{}, {"mx": 1}, {"min": 2, "max": 1}])
+def test_bounds_that_bound_nothing_are_refused(bounds: dict[str, float]) -> None:
+    with pytest.raises(ValidationError, match="min, max or both"):
+        Bounds.model_validate(bounds)
 
 
 def test_models_without_rules_are_logged_whole(model: Model) -> None:

@@ -6,8 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from prometheus_client import CollectorRegistry
 
 from headrace.rpc.inference import open_inference_pb2 as oip
+from headrace.rpc.serving.v1.prediction_log_pb2 import PredictionLogged, ShadowCompared
+from headrace.runtime.telemetry import Metrics, configure_logs
+from services.serving.control.log_intake import LogIntake
 from services.serving.link.messages import (
     ArmAssignment,
     Assignment,
@@ -21,6 +25,7 @@ from services.serving.worker.calls import Details
 from services.serving.worker.failure import Failure
 from services.serving.worker.heads import read_head
 from services.serving.worker.loading import make_so
+from services.serving.worker.routing.meters import ShadowCollector
 from services.serving.worker.routing.router import Choice, Router
 from services.serving.worker.routing.shadows import Compared, Shadows, distances, pack
 from services.serving.worker.table import Serving, Table
@@ -28,6 +33,7 @@ from tests.harness import onnx_models
 from tests.harness.bus import until
 
 SHADOW_QUEUE = 64
+INTAKE_QUEUE = 128
 
 
 @pytest.fixture
@@ -182,7 +188,26 @@ def test_shadows_that_cannot_keep_up_are_dropped_and_counted(serving: Serving) -
     shadows._thread = object()  # type: ignore[assignment]  # nobody takes anything
     for _ in range(SHADOW_QUEUE + 10):
         shadows.offer(choice, feed, 1, outputs)
-    assert shadows.dropped == 10
+    registry = CollectorRegistry()
+    registry.register(ShadowCollector(shadows))
+    assert registry.get_sample_value("shadow_dropped_requests_total") == 10
+    assert registry.get_sample_value("shadow_failed_requests_total") == 0
+
+
+def test_comparisons_that_the_control_process_has_no_room_for_are_counted() -> None:
+    metrics = Metrics()
+    heard: list[PredictionLogged] = []
+    intake = LogIntake(
+        kafka="unused",
+        metrics=metrics,
+        log=configure_logs(service="test", level="warning"),
+        published=heard.append,
+    )
+    record = ShadowCompared(model="m", prediction_ids=["r/0", "r/1"]).SerializeToString()
+    for _ in range(INTAKE_QUEUE // 2 + 3):
+        intake.add_shadows(record)
+    dropped = metrics.registry.get_sample_value("shadow_dropped_rows_total", {"model": "m"})
+    assert dropped == 3 * 2
 
 
 def test_the_distance_of_a_row_is_its_largest_difference() -> None:

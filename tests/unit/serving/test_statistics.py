@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from prometheus_client import generate_latest
 
 from services.serving.worker.calls import NOTHING_BESIDE
 from services.serving.worker.failure import Code, Failure
@@ -67,7 +68,7 @@ def test_time_of_a_request_is_its_wait_and_its_run(plane: DataPlane) -> None:
 def test_durations_of_prometheus_are_those_of_the_statistics(
     plane: DataPlane, series: str, field: str
 ) -> None:
-    value = plane.metrics.registry.get_sample_value(f"{series}_total", LABELS)
+    value = plane.metrics.registry.get_sample_value(series, LABELS)
     assert value == getattr(_counted(plane), field).ns // 1000
 
 
@@ -75,14 +76,24 @@ def test_counts_of_prometheus_are_those_of_the_statistics(plane: DataPlane) -> N
     def value(name: str, **more: str) -> float | None:
         return plane.metrics.registry.get_sample_value(name, LABELS | more)
 
-    assert value("nv_inference_request_success_total") == value("inference_requests_total") == 4
-    assert value("nv_inference_count_total") == value("inference_rows_total") == 4
-    assert value("nv_inference_exec_count_total") == value("inference_runs_total") == 2
+    assert value("nv_inference_request_success") == value("inference_requests_total") == 4
+    assert value("nv_inference_count") == value("inference_rows_total") == 4
+    assert value("nv_inference_exec_count") == value("inference_runs_total") == 2
     assert value("inference_seconds_count") == 4
     assert value("inference_failures_total", code="INVALID_ARGUMENT") == 1
-    assert value("nv_inference_request_failure_total", reason="OTHER") == 1
+    assert value("nv_inference_request_failure", reason="OTHER") == 1
     assert value("nv_inference_pending_request_count") == value("inference_queue_depth") == 0
     assert value("inference_in_flight") == 0
+
+
+def test_series_of_triton_have_its_names_and_types(plane: DataPlane) -> None:
+    lines = generate_latest(plane.metrics.registry).decode().splitlines()
+
+    assert "# TYPE nv_inference_count counter" in lines
+    assert 'nv_inference_count{model="m",version="4"} 4.0' in lines
+    assert 'nv_inference_request_failure{model="m",reason="OTHER",version="4"} 1.0' in lines
+    assert not [line for line in lines if "nv_" in line and "_total" in line]
+    assert 'inference_rows_total{model="m",version="4"} 4.0' in lines
 
 
 @pytest.mark.parametrize(

@@ -1,54 +1,32 @@
-"""Requests and answers as the JSON documents of the Open Inference Protocol's REST form."""
+"""Requests and answers in records: the JSON documents of the protocol, as MLServer writes them."""
 
 from __future__ import annotations
 
-import base64
-import binascii
-from collections.abc import Iterator, Mapping
-from math import prod
-from typing import Any, Final
-
-import numpy as np
-import orjson
+from typing import Any
 
 from headrace.errors import UndecodableEvent
-from headrace.rpc.inference.open_inference_pb2 import (
-    InferParameter,
-    ModelInferRequest,
-    ModelInferResponse,
+from headrace.rpc.inference.open_inference_pb2 import ModelInferRequest, ModelInferResponse
+from services.serving.documents.elements import raw_of, raw_of_base64
+from services.serving.documents.json_body import (
+    Object,
+    list_of,
+    object_of,
+    parse_object,
+    sizes_of,
+    text_of,
 )
-from services.serving.worker.tensors import (
-    BYTES,
-    DTYPES,
-    Array,
-    Malformed,
-    decode,
-    encode,
-    encode_strings,
-)
-
-_BASE64: Final = "base64"
+from services.serving.documents.outputs import BASE64, ENCODING, output_document, written
+from services.serving.documents.parameters import put
+from services.serving.worker.failure import Failure
+from services.serving.worker.tensors import BYTES
 
 
 def request_of(document: bytes) -> ModelInferRequest:
     """A request from its document. Raises UndecodableEvent naming the member at fault."""
-    body = _object(document)
-    request = ModelInferRequest(
-        model_name=_text(body, "model_name"),
-        model_version=_text(body, "model_version"),
-        id=_text(body, "id"),
-    )
-    _take_parameters(request.parameters, body.get("parameters"))
-    for place, member in enumerate(_list(body, "inputs")):
-        where = f"inputs[{place}]"
-        tensor = _mapping(member, where)
-        name, datatype, shape = _head(tensor, where)
-        added = request.inputs.add(name=name, datatype=datatype, shape=shape)
-        _take_parameters(added.parameters, tensor.get("parameters"))
-        request.raw_input_contents.append(_raw(tensor, datatype, shape, where))
-    for place, member in enumerate(body.get("outputs") or ()):
-        request.outputs.add(name=_text(_mapping(member, f"outputs[{place}]"), "name"))
-    return request
+    try:
+        return _request(parse_object(document))
+    except Failure as error:
+        raise UndecodableEvent(error.message) from error
 
 
 def chained(answer: ModelInferResponse) -> ModelInferRequest:
@@ -63,7 +41,8 @@ def chained(answer: ModelInferResponse) -> ModelInferRequest:
 
 def document_of(answer: ModelInferResponse) -> bytes:
     """The document of an answer whose outputs are raw; NaN and infinity become null."""
-    return orjson.dumps(
+    outputs = zip(answer.outputs, answer.raw_output_contents, strict=True)
+    return written(
         {
             "model_name": answer.model_name,
             "model_version": answer.model_version,
@@ -71,123 +50,51 @@ def document_of(answer: ModelInferResponse) -> bytes:
             "parameters": {},
             "outputs": [
                 output_document(output.name, output.datatype, list(output.shape), raw)
-                for output, raw in zip(answer.outputs, answer.raw_output_contents, strict=True)
+                for output, raw in outputs
             ],
         }
     )
 
 
-def output_document(name: str, datatype: str, shape: list[int], raw: bytes) -> dict[str, Any]:
-    """One tensor with flat data; bytes that are no text are base64, as its parameter says."""
-    tensor: dict[str, Any] = {"name": name, "shape": shape, "datatype": datatype}
-    if datatype not in DTYPES and datatype != BYTES:
-        return tensor | _encoded(raw)
-    try:
-        values = decode(datatype, shape, raw).ravel().tolist()
-    except Malformed:
-        return tensor | _encoded(raw)
-    return tensor | {"data": values}
+def _request(body: Object) -> ModelInferRequest:
+    request = ModelInferRequest(
+        model_name=_text(body, "model_name"),
+        model_version=_text(body, "model_version"),
+        id=_text(body, "id"),
+    )
+    put(request.parameters, _plain(body.get("parameters")), "parameter", leave=frozenset())
+    for place, entry in enumerate(list_of(body.get("inputs"), "field 'inputs'")):
+        _add_input(request, object_of(entry, f"field 'inputs[{place}]'"), place)
+    for place, entry in enumerate(list_of(body.get("outputs") or [], "field 'outputs'")):
+        output = object_of(entry, f"field 'outputs[{place}]'")
+        request.outputs.add(name=text_of(output.get("name"), f"field 'outputs[{place}].name'"))
+    return request
 
 
-def _encoded(raw: bytes) -> dict[str, Any]:
-    text = base64.b64encode(raw).decode()
-    return {"parameters": {"content_type": _BASE64}, "data": [text]}
+def _add_input(request: ModelInferRequest, entry: Object, place: int) -> None:
+    name = text_of(entry.get("name"), f"field 'inputs[{place}].name'")
+    datatype = text_of(entry.get("datatype"), f"input '{name}': field 'datatype'")
+    shape = sizes_of(entry.get("shape"), f"input '{name}': field 'shape'")
+    given = _plain(entry.get("parameters"))
+    tensor = request.inputs.add(name=name, datatype=datatype, shape=shape)
+    put(tensor.parameters, given, f"input '{name}': parameter", leave=frozenset())
+    data, field = entry.get("data"), f"input '{name}': field 'data'"
+    encoded = datatype == BYTES and given.get(ENCODING) == BASE64
+    request.raw_input_contents.append(
+        raw_of_base64(data, shape, field) if encoded else raw_of(data, datatype, shape, field)
+    )
 
 
-def _object(document: bytes) -> Mapping[str, Any]:
-    try:
-        return _mapping(orjson.loads(document), "body")
-    except orjson.JSONDecodeError as error:
-        raise UndecodableEvent(f"body: not JSON ({error})") from error
+def _text(body: Object, name: str) -> str:
+    """A member that may be missing or null, as MLServer writes what it does not know."""
+    value = body.get(name)
+    return "" if value is None else text_of(value, f"field '{name}'")
 
 
-def _mapping(member: object, where: str) -> Mapping[str, Any]:
-    if not isinstance(member, dict):
-        raise UndecodableEvent(f"{where}: expected an object")
-    return member
-
-
-def _list(body: Mapping[str, Any], name: str) -> list[Any]:
-    member = body.get(name)
-    if not isinstance(member, list):
-        raise UndecodableEvent(f"{name}: expected a list")
-    return member
-
-
-def _text(body: Mapping[str, Any], name: str) -> str:
-    member = body.get(name)
-    if member is None:
-        return ""
-    if not isinstance(member, str):
-        raise UndecodableEvent(f"{name}: expected text")
-    return member
-
-
-def _head(tensor: Mapping[str, Any], where: str) -> tuple[str, str, list[int]]:
-    shape = _list(tensor, "shape")
-    if not all(type(size) is int and 0 <= size < 2**63 for size in shape):
-        raise UndecodableEvent(f"{where}.shape: expected whole numbers of 0 and more")
-    datatype = _text(tensor, "datatype")
-    if datatype != BYTES and datatype not in DTYPES:
-        raise UndecodableEvent(f"{where}.datatype: {datatype[:20]!r} cannot be told in JSON")
-    return _text(tensor, "name"), datatype, shape
-
-
-def _raw(tensor: Mapping[str, Any], datatype: str, shape: list[int], where: str) -> bytes:
-    data = _list(tensor, "data")
-    try:
-        if datatype == BYTES:
-            elements = list(_elements(data, encoded=_is_encoded(tensor)))
-            count, raw = len(elements), encode_strings(elements)
-        else:
-            array = _array(data, datatype)
-            count, raw = array.size, encode(datatype, array)
-    except (TypeError, ValueError, OverflowError, RecursionError, binascii.Error) as error:
-        raise UndecodableEvent(f"{where}.data: no tensor of {datatype} ({error})") from error
-    if count != prod(shape):
-        raise UndecodableEvent(f"{where}.data: {count} elements do not have shape {shape}")
-    return raw
-
-
-def _is_encoded(tensor: Mapping[str, Any]) -> bool:
-    parameters = tensor.get("parameters")
-    return isinstance(parameters, dict) and parameters.get("content_type") == _BASE64
-
-
-def _elements(data: list[Any], *, encoded: bool) -> Iterator[str | bytes]:
-    for member in data:
-        if isinstance(member, list):
-            yield from _elements(member, encoded=encoded)
-        elif not isinstance(member, str):
-            raise TypeError("expected text")
-        else:
-            yield base64.b64decode(member, validate=True) if encoded else member
-
-
-def _array(data: list[Any], datatype: str) -> Array:
-    """Numbers as they are meant: none is cut off or wrapped around."""
-    wanted = DTYPES[datatype]
-    found = np.array(data) if data else np.empty(0, wanted)
-    kinds = {"b": "b", "f": "iuf"}.get(wanted.kind, "iu")
-    if found.dtype.kind not in kinds:
-        raise TypeError(f"found {found.dtype}")
-    array = found.astype(wanted)
-    if wanted.kind != "f" and not np.array_equal(array, found):
-        raise OverflowError("a number is out of range")
-    return array
-
-
-def _take_parameters(target: Any, given: object) -> None:
-    """Those that the protocol has a type for; others are for people and codecs."""
-    for name, value in given.items() if isinstance(given, dict) else ():
-        match value:
-            case bool():
-                target[name].CopyFrom(InferParameter(bool_param=value))
-            case int() if -(2**63) <= value < 2**63:
-                target[name].CopyFrom(InferParameter(int64_param=value))
-            case float():
-                target[name].CopyFrom(InferParameter(double_param=value))
-            case str():
-                target[name].CopyFrom(InferParameter(string_param=value))
-            case _:
-                continue
+def _plain(given: Any) -> Object:
+    """Parameters that the protocol has a type for; others are for people and codecs."""
+    if not isinstance(given, dict):
+        return {}
+    return {
+        name: value for name, value in given.items() if isinstance(value, bool | int | float | str)
+    }

@@ -43,7 +43,9 @@ class Outcomes:
         self._bandits = {bandit.model: bandit.first_table for bandit in running}
 
     def heard(self, record: PredictionLogged) -> None:
-        """A micro-batch was published."""
+        """A micro-batch was published. Requests that the model failed on are no predictions."""
+        if record.error:
+            return
         first = self._bandits.get(record.model)
         wanted = (record.model, record.table_version) in self._watched or (
             first is not None and record.table_version >= first

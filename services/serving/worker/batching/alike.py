@@ -59,6 +59,7 @@ def _entry(
         input_shapes=_lengthened(first.plan.shapes, rows, jobs),
         output_shapes=_lengthened(form.logged_shapes, rows, jobs),
         flag="canary" if choice.arm not in _USUAL else "",
+        shadows=choice.shadows,
         table_version=choice.table_version,
         propensity=choice.propensity,
         arm=choice.arm,

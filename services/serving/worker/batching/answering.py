@@ -9,6 +9,7 @@ from typing import Final
 
 from services.serving.worker.answered import Answered
 from services.serving.worker.batching.alike import logged_of
+from services.serving.worker.batching.failed import failed
 from services.serving.worker.batching.job import Job
 from services.serving.worker.batching.lane import Lane
 from services.serving.worker.batching.running import Run, Unequal, feed_of, run
@@ -144,6 +145,7 @@ class Answering:
             return
         if not isinstance(error, Failure):
             error = Failure(Code.INTERNAL, f"{type(error).__name__}: {error}")
+        self._log.add(failed(jobs[0], error))
         self.fail(jobs[0], error)
 
 

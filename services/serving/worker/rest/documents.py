@@ -12,7 +12,7 @@ from typing import Any
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
-from services.serving.worker.rest.json_body import Object
+from services.serving.documents.json_body import Object
 
 
 def document_of(message: Message) -> Object:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from google.protobuf.message import Message
 
+from services.serving.documents.json_body import Object
 from services.serving.worker.rest.asked import Asked
 from services.serving.worker.rest.documents import document_of
 from services.serving.worker.rest.http import Answer, json_answer
-from services.serving.worker.rest.json_body import Object
 
 
 def server_metadata(asked: Asked) -> Answer:

@@ -6,11 +6,7 @@ import binascii
 from base64 import b64decode
 from typing import Any, Final
 
-from services.serving.worker.failure import invalid
-from services.serving.worker.rest.asked import Asked
-from services.serving.worker.rest.documents import document_of
-from services.serving.worker.rest.http import Answer, json_answer
-from services.serving.worker.rest.json_body import (
+from services.serving.documents.json_body import (
     Object,
     flag_of,
     kind,
@@ -18,6 +14,10 @@ from services.serving.worker.rest.json_body import (
     parse_object,
     text_of,
 )
+from services.serving.worker.failure import invalid
+from services.serving.worker.rest.asked import Asked
+from services.serving.worker.rest.documents import document_of
+from services.serving.worker.rest.http import Answer, json_answer
 
 _FILE: Final = "file:"
 

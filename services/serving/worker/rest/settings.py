@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from services.serving.documents.json_body import Object, kind, list_of, parse_object, text_of
 from services.serving.worker.failure import invalid
 from services.serving.worker.rest.asked import Asked
 from services.serving.worker.rest.http import Answer, json_answer
-from services.serving.worker.rest.json_body import Object, kind, list_of, parse_object, text_of
 
 _LISTS: Final = frozenset({"trace_level"})
 """Settings that Triton writes as an array also when they have one value."""

@@ -6,11 +6,11 @@ import binascii
 from base64 import b64decode
 from typing import Any
 
+from services.serving.documents.json_body import object_of, parse_object, size_of, text_of
 from services.serving.worker.failure import invalid
 from services.serving.worker.rest.asked import Asked, Function
 from services.serving.worker.rest.documents import document_of
 from services.serving.worker.rest.http import Answer, json_answer
-from services.serving.worker.rest.json_body import object_of, parse_object, size_of, text_of
 
 
 def status(family: str) -> Function:

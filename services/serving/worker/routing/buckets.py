@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from hashlib import blake2b
 from typing import Final
+
+from services.serving.worker.model import Model
 
 BUCKETS: Final = 10_000
 _SALT_BYTES: Final = 64
@@ -16,6 +19,16 @@ def bucket_of(salt: bytes, key: bytes) -> int:
     """
     digest = blake2b(key, digest_size=8, key=salt).digest()
     return int.from_bytes(digest, "big") % BUCKETS
+
+
+def shadows_of(request_id: str, shadows: Sequence[tuple[Model, int]]) -> list[Model]:
+    """Those of the shadows, each with its buckets of 10,000, that predict this request too."""
+    key = request_id.encode()
+    return [
+        shadow
+        for shadow, weight in shadows
+        if bucket_of(b"shadow/%d" % shadow.version, key) < weight
+    ]
 
 
 def salt_bytes(salt: str) -> bytes:

@@ -19,7 +19,7 @@ import numpy as np
 
 from headrace.rpc.serving.v1.prediction_log_pb2 import ShadowCompared
 from services.serving.worker.model import Model
-from services.serving.worker.routing.buckets import bucket_of
+from services.serving.worker.routing.buckets import shadows_of
 from services.serving.worker.routing.router import Choice
 from services.serving.worker.tensors import Array, encode
 
@@ -82,10 +82,8 @@ class Shadows:
         """An answer is ready: let the shadows that its table asks for have it, or drop it."""
         if not choice.shadows:
             return
-        key = choice.request_id.encode()
-        for shadow, weight in choice.shadows:
-            if bucket_of(b"shadow/%d" % shadow.version, key) < weight:
-                self._put(choice, shadow, feed, rows, outputs)
+        for shadow in shadows_of(choice.request_id, choice.shadows):
+            self._put(choice, shadow, feed, rows, outputs)
 
     def take(self) -> list[Compared]:
         """What was compared since."""
@@ -139,7 +137,10 @@ class Shadows:
                 self.dropped += 1
                 continue
             try:
-                self._compared.append(_compare(waiting))
+                compared = _compare(waiting)
+                # The oldest makes room: the control process takes too few.
+                self.dropped += len(self._compared) == _MAX_COMPARED
+                self._compared.append(compared)
             except Exception:
                 # Whatever a shadow does wrong is its own figure and nobody's answer.
                 self.failed += 1

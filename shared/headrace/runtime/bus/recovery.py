@@ -7,9 +7,10 @@ at most once however often it is asked for.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Final
 
 import asyncpg
 from aiokafka import ConsumerRecord, TopicPartition
@@ -21,6 +22,8 @@ from headrace.runtime.bus.deadletter_reading import DeadLetter, DeadLetterTopic,
 from headrace.runtime.bus.ports import Database, Parked
 from headrace.runtime.bus.postgres import parked as rows
 from headrace.runtime.telemetry import Metrics
+
+_NONE: Final[Mapping[str, Sequence[str]]] = {}
 
 
 class SkippedByOperator(Permanent):
@@ -36,7 +39,10 @@ class Redriven:
 
 
 class Recovery:
-    """The troubles of one service's groups."""
+    """The troubles of one service's groups: those of our table, and `foreign` ones by their topics.
+
+    These read topics of other protocols, which their own settings name.
+    """
 
     def __init__(
         self,
@@ -46,8 +52,14 @@ class Recovery:
         pool: asyncpg.Pool,
         database: Database,
         metrics: Metrics,
+        foreign: Mapping[str, Sequence[str]] = _NONE,
     ) -> None:
-        self._groups = [group for group in GROUPS if group.split(".")[0] == service]
+        ours = {
+            group: [topic.name for topic in topics]
+            for group, topics in GROUPS.items()
+            if group.split(".")[0] == service
+        }
+        self._groups: Mapping[str, Sequence[str]] = {**ours, **foreign}
         self._kafka = kafka
         self._pool = pool
         self._database = database
@@ -170,7 +182,7 @@ class Recovery:
             raise InvalidInput(
                 f"group: expected one of {', '.join(self._groups)}, got {group!r}", field="group"
             )
-        names = [known.name for known in GROUPS[group]]
+        names = self._groups[group]
         if topic not in names:
             raise InvalidInput(
                 f"topic: expected one of {', '.join(names)}, got {topic!r}", field="topic"

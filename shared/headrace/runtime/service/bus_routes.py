@@ -11,8 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from headrace.runtime.bus.deadletter_reading import DeadLetter
 from headrace.runtime.bus.postgres import Postgres
 from headrace.runtime.bus.recovery import Recovery
-from headrace.runtime.service.model import Resources
-from headrace.runtime.settings import PlainSettings, ServiceSettings
+from headrace.runtime.service.model import Resources, Service
+from headrace.runtime.settings import ServiceSettings
 
 Limit = Annotated[int, Query(ge=1, le=1000)]
 
@@ -44,10 +44,10 @@ class Redrive(_Body):
     by: str = Field(min_length=1, max_length=250)
 
 
-def router(service: str, resources: Resources[PlainSettings]) -> APIRouter:
+def router(service: Service[Any], resources: Resources[Any]) -> APIRouter:
     """`/api/<service>/v1/bus`: parked records and dead letters."""
     recovery = _recovery(service, resources)
-    made = APIRouter(prefix=f"/api/{service}/v1/bus", tags=["bus"])
+    made = APIRouter(prefix=f"/api/{service.name}/v1/bus", tags=["bus"])
 
     @made.get("/parked")
     async def parked() -> dict[str, Any]:
@@ -76,16 +76,17 @@ def router(service: str, resources: Resources[PlainSettings]) -> APIRouter:
     return made
 
 
-def _recovery(service: str, resources: Resources[PlainSettings]) -> Recovery:
+def _recovery(service: Service[Any], resources: Resources[Any]) -> Recovery:
     settings = cast("ServiceSettings", resources.settings)
     url = settings.database_url.get_secret_value()
-    database = Postgres(pool=resources.pool, url=url, service=service)
+    database = Postgres(pool=resources.pool, url=url, service=service.name)
     return Recovery(
-        service=service,
+        service=service.name,
         kafka=settings.kafka,
         pool=resources.pool,
         database=database,
         metrics=resources.metrics,
+        foreign=service.foreign_groups(settings) if service.foreign_groups else {},
     )
 
 

@@ -32,7 +32,7 @@ def application(
     if resources.maybe_pool is not None:
         from headrace.runtime.service import bus_routes  # noqa: PLC0415
 
-        app.include_router(bus_routes.router(service.name, resources))
+        app.include_router(bus_routes.router(service, resources))
     for router in service.routes(resources) if service.routes else ():
         if isinstance(router, APIRouter):
             app.include_router(router)

@@ -86,7 +86,9 @@ class Service(Generic[SettingsT]):
     answered: endless streams end there, and a health protocol of its own says so. `version_path`
     is another one where `/version` belongs to a protocol that the service speaks. `fast_routes`
     stand before `routes` of the same paths (`headrace.runtime.service.fast`). `protocols` answer
-    all below the first part of a path on their own, errors included.
+    all below the first part of a path on their own, errors included. `foreign_groups` are those
+    that read topics of other protocols: their records in trouble can be worked on here, whichever
+    process of the service consumes them.
     """
 
     name: str
@@ -102,6 +104,7 @@ class Service(Generic[SettingsT]):
     checks: Callable[[Resources[SettingsT]], Sequence[Check]] | None = None
     prepare: Callable[[Resources[SettingsT]], Awaitable[None]] | None = None
     on_stop: Callable[[Resources[SettingsT]], Awaitable[None]] | None = None
+    foreign_groups: Callable[[SettingsT], Mapping[str, Sequence[str]]] | None = None
     errors: Mapping[type[Exception], ErrorHandler] = field(default_factory=dict)
     database: bool = True
     blobs: bool = True

@@ -7,18 +7,19 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from headrace.rpc.inference.open_inference_pb2 import ModelInferRequest
-from services.serving.worker.failure import invalid
-from services.serving.worker.rest.infer.elements import raw_of
-from services.serving.worker.rest.infer.parameters import put
-from services.serving.worker.rest.json_body import (
+from services.serving.documents.elements import raw_of
+from services.serving.documents.json_body import (
     Object,
     flag_of,
     list_of,
     object_of,
     parse_object,
     size_of,
+    sizes_of,
     text_of,
 )
+from services.serving.documents.parameters import put
+from services.serving.worker.failure import invalid
 
 HEADER_LENGTH: Final = b"inference-header-content-length"
 _OF_REQUEST: Final = frozenset({"binary_data_output"})
@@ -99,7 +100,7 @@ class _Inputs:
     def add(self, entry: Object, place: int) -> None:
         name = text_of(entry.get("name"), f"field 'inputs[{place}].name'")
         datatype = text_of(entry.get("datatype"), f"input '{name}': field 'datatype'")
-        shape = _shape(entry.get("shape"), name)
+        shape = sizes_of(entry.get("shape"), f"input '{name}': field 'shape'")
         tensor = self._request.inputs.add(name=name, datatype=datatype, shape=shape)
         given: Object = {}
         if "parameters" in entry:
@@ -143,15 +144,6 @@ class _Inputs:
                 "left in the body"
             )
         return bytes(self._tail[start : self._at])
-
-
-def _shape(value: object, name: str) -> list[int]:
-    field = f"input '{name}': field 'shape'"
-    sizes = list_of(value, field)
-    for place, size in enumerate(sizes):
-        if not (type(size) is int and 0 <= size < 2**63):
-            size_of(size, f"{field}[{place}]")
-    return sizes
 
 
 def _outputs(request: ModelInferRequest, document: Object, *, binary: bool) -> dict[str, bool]:

@@ -9,11 +9,11 @@ import numpy as np
 import orjson
 
 from headrace.rpc.inference.open_inference_pb2 import ModelInferResponse
+from services.serving.documents.elements import data_of, is_finite
+from services.serving.documents.json_body import Object
+from services.serving.documents.parameters import document
 from services.serving.worker.rest.http import BINARY, JSON, Answer
-from services.serving.worker.rest.infer.elements import data_of, is_finite
-from services.serving.worker.rest.infer.parameters import document
 from services.serving.worker.rest.infer.reading import HEADER_LENGTH, Wanted
-from services.serving.worker.rest.json_body import Object
 
 
 def write_answer(response: ModelInferResponse, wanted: Wanted) -> Answer:

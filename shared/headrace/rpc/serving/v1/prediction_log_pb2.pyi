@@ -21,7 +21,8 @@ DESCRIPTOR: _descriptor.FileDescriptor
 @_typing.final
 class PredictionLogged(_message.Message):
     """Data of the event headrace.serving.PredictionLogged.v1: a micro-batch of
-    predictions of one model version, column by column.
+    predictions of one model version, column by column; or, where error says so, of requests that it
+    failed on.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -42,6 +43,7 @@ class PredictionLogged(_message.Message):
     PROPENSITY_FIELD_NUMBER: _builtins.int
     ARM_FIELD_NUMBER: _builtins.int
     EXPERIMENT_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
     project: _builtins.str
     model: _builtins.str
     version: _builtins.int
@@ -65,6 +67,10 @@ class PredictionLogged(_message.Message):
     """Arm of the table, e.g. champion or canary; empty without a table."""
     experiment: _builtins.str
     """Experiment that the table belongs to; empty without one."""
+    error: _builtins.str
+    """Status code, e.g. INTERNAL, of requests that the model failed on: all rows are of such, and
+    there are no outputs. Empty for predictions.
+    """
     @_builtins.property
     def prediction_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """One id a row: "<request id>/<row>"."""
@@ -102,10 +108,11 @@ class PredictionLogged(_message.Message):
         propensity: _builtins.float = ...,
         arm: _builtins.str = ...,
         experiment: _builtins.str = ...,
+        error: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arm", b"arm", "dropped_rows", b"dropped_rows", "dropped_tensors", b"dropped_tensors", "event_times_us", b"event_times_us", "experiment", b"experiment", "inputs", b"inputs", "logged_at_us", b"logged_at_us", "model", b"model", "outputs", b"outputs", "prediction_ids", b"prediction_ids", "project", b"project", "propensity", b"propensity", "sampled_out_rows", b"sampled_out_rows", "sampling_rate", b"sampling_rate", "table_version", b"table_version", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arm", b"arm", "dropped_rows", b"dropped_rows", "dropped_tensors", b"dropped_tensors", "error", b"error", "event_times_us", b"event_times_us", "experiment", b"experiment", "inputs", b"inputs", "logged_at_us", b"logged_at_us", "model", b"model", "outputs", b"outputs", "prediction_ids", b"prediction_ids", "project", b"project", "propensity", b"propensity", "sampled_out_rows", b"sampled_out_rows", "sampling_rate", b"sampling_rate", "table_version", b"table_version", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

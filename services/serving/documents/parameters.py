@@ -6,8 +6,8 @@ from collections.abc import Mapping, MutableMapping
 from typing import Final
 
 from headrace.rpc.inference.open_inference_pb2 import InferParameter
+from services.serving.documents.json_body import Object, kind
 from services.serving.worker.failure import invalid
-from services.serving.worker.rest.json_body import Object, kind
 
 _TOP: Final = 2**63
 

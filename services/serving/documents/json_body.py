@@ -92,6 +92,15 @@ def size_of(value: object, field: str) -> int:
     raise invalid(f"{field}: expected an integer from 0 to {2**63 - 1}, got {kind(value)}")
 
 
+def sizes_of(value: object, field: str) -> list[int]:
+    """An array of such integers: a shape."""
+    sizes = list_of(value, field)
+    for place, size in enumerate(sizes):
+        if not (type(size) is int and 0 <= size < 2**63):
+            size_of(size, f"{field}[{place}]")
+    return sizes
+
+
 def object_of(value: object, field: str) -> Object:
     """An object."""
     if type(value) is dict:

@@ -7,6 +7,7 @@ numbers, where Triton wants it binary; BF16 is binary only.
 
 from __future__ import annotations
 
+from base64 import b64decode
 from collections.abc import Iterable, Sequence
 from itertools import chain
 from math import prod
@@ -14,13 +15,14 @@ from typing import Any, Final
 
 import numpy as np
 
+from services.serving.documents.json_body import kind
 from services.serving.worker.failure import Failure, invalid
-from services.serving.worker.rest.json_body import kind
 from services.serving.worker.tensors import (
     BYTES,
     DTYPES,
     Array,
     Malformed,
+    decode,
     decode_strings,
     encode_strings,
 )
@@ -33,9 +35,7 @@ def raw_of(data: object, datatype: str, shape: Sequence[int], field: str) -> byt
     """A tensor's raw bytes. Raises Failure that names the field."""
     elements = _flat(data, shape, field)
     if len(elements) != prod(shape):
-        raise invalid(
-            f"{field}: expected {prod(shape)} elements for shape {list(shape)}, got {len(elements)}"
-        )
+        raise _wrong_count(elements, shape, field)
     if datatype == BYTES:
         return encode_strings(_of_kinds(elements, {str}, "strings", field))
     if datatype in _FLOATS:
@@ -45,6 +45,22 @@ def raw_of(data: object, datatype: str, shape: Sequence[int], field: str) -> byt
     if datatype in DTYPES:
         return _integers(_of_kinds(elements, {int}, "integers", field), datatype, field)
     raise _no_json(datatype, field)
+
+
+def raw_of_base64(data: object, shape: Sequence[int], field: str) -> bytes:
+    """BYTES whose elements are base64, for what is no text. Raises Failure."""
+    texts = _of_kinds(_flat(data, shape, field), {str}, "strings", field)
+    if len(texts) != prod(shape):
+        raise _wrong_count(texts, shape, field)
+    try:
+        return encode_strings([b64decode(text, validate=True) for text in texts])
+    except ValueError as error:
+        raise invalid(f"{field}: expected base64 ({error})") from error
+
+
+def _wrong_count(elements: Sequence[Any], shape: Sequence[int], field: str) -> Failure:
+    wanted = f"{prod(shape)} elements for shape {list(shape)}"
+    return invalid(f"{field}: expected {wanted}, got {len(elements)}")
 
 
 def _no_json(datatype: str, field: str) -> Failure:
@@ -112,14 +128,14 @@ def _booleans(elements: list[Any], field: str) -> bytes:
 
 def data_of(raw: bytes, datatype: str, shape: Sequence[int], field: str) -> Array | list[str]:
     """A tensor as what orjson writes as a flat array. Raises Failure for what has no JSON form."""
-    if datatype == BYTES:
-        try:
-            return decode_strings(raw, prod(shape))
-        except Malformed as error:
-            raise invalid(f"{field}: {error}; ask for it as binary data") from error
-    if datatype not in DTYPES:
+    if datatype != BYTES and datatype not in DTYPES:
         raise invalid(f"{field}: {datatype} has no JSON form; ask for it as binary data")
-    return np.frombuffer(raw, DTYPES[datatype])
+    try:
+        if datatype == BYTES:
+            return decode_strings(raw, prod(shape))
+        return decode(datatype, shape, raw).ravel()
+    except Malformed as error:
+        raise invalid(f"{field}: {error}; ask for it as binary data") from error
 
 
 def is_finite(data: Array | list[str]) -> bool:
