@@ -17,6 +17,7 @@ from typing import Final, Literal
 
 from headrace.errors import InvalidInput
 from services.serving.domain.evidence import Observed, Range, difference
+from services.serving.domain.judging import Judged, Measure
 from services.serving.domain.traffic import BUCKETS, ArmSeen
 
 CANARY_ARM: Final = "canary"
@@ -100,6 +101,15 @@ class Rollout:
     step_at: datetime
     decided_at: datetime | None = None
     outcome: str | None = None
+
+    @property
+    def watched(self) -> Judged | None:
+        """Predictions of its present step, where labels count."""
+        quality = self.plan.quality
+        if quality is None:
+            return None
+        measure = Measure(source="label", worth=quality.loss, scale=quality.scale)
+        return Judged(model=self.model, measure=measure, first=self.table, last=self.table)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

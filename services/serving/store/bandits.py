@@ -7,7 +7,7 @@ from dataclasses import asdict
 import asyncpg
 
 from headrace.runtime.db import Connection
-from services.serving.domain.bandit import Bandit, BanditPlan, Rewards
+from services.serving.domain.bandit import Bandit, BanditPlan
 
 
 async def insert(connection: Connection, bandit: Bandit) -> None:
@@ -62,23 +62,6 @@ async def of_model(connection: Connection, *, project: str, model: str) -> Bandi
         model,
     )
     return _bandit(row) if row else None
-
-
-async def rewards(connection: Connection, bandit: Bandit) -> dict[str, Rewards]:
-    """What every arm earned since the bandit began; each prediction counts once."""
-    rows = await connection.fetch(
-        "select arm, count(*) as count, sum(label) as total, sum(label * label) as squares"
-        " from outcome where project=$1 and model=$2 and table_version >= $3"
-        " and label is not null group by arm",
-        bandit.project,
-        bandit.model,
-        bandit.first_table,
-    )
-    earned = {
-        row["arm"]: Rewards(count=row["count"], total=row["total"], squares=row["squares"])
-        for row in rows
-    }
-    return {arm: earned.get(arm, Rewards()) for arm in bandit.arms}
 
 
 def _bandit(row: asyncpg.Record) -> Bandit:
