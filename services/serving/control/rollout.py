@@ -293,7 +293,7 @@ class Rollout:
             event = emit_deployed(tx, done)
             await store.note_deployed_event(tx.connection, done.number, event)
             emit_state(tx, replace(done, deployed_event=event))
-            if done.previous_version != done.version:
+            if done.previous_version not in {None, done.version}:
                 await self._end_traffic(tx, done)
             if done.first_prediction_id is not None:
                 emit_first_answer(tx, done, cause=event)

@@ -39,13 +39,24 @@ class Outcomes:
         self._horizon = horizon
         self._log = log
         self._watched: Mapping[str, Judged] = {}
+        self._decided: dict[str, int] = {}
+        """Newest tables of models of which it is known whether they are watched."""
         self._waiting: deque[Predicted] = deque(maxlen=_MAX_WAITING)
 
     def heard(self, record: PredictionLogged) -> None:
-        """A micro-batch was published. Routes that no probability chose do not count."""
-        judged = self._watched.get(record.model)
-        if judged and judged.covers(record.table_version) and record.propensity > 0:
+        """A micro-batch was published. Routes that no probability chose do not count.
+
+        Those under a table that is new are kept until it is known whether they are wanted.
+        """
+        if record.table_version == 0 or record.propensity <= 0:
+            return
+        known = record.table_version <= self._decided.get(record.model, 0)
+        if not known or self._covers(record.model, record.table_version):
             self._waiting.extend(_predictions(record))
+
+    def _covers(self, model: str, table: int) -> bool:
+        judged = self._watched.get(model)
+        return judged is not None and judged.covers(table)
 
     async def run(self) -> None:
         """Until cancelled; what fails is tried again."""
@@ -70,10 +81,13 @@ class Outcomes:
     async def _settle(self, tx: Tx, taken: Sequence[Predicted]) -> None:
         judged = await watched(tx.connection, project=self._project)
         self._watched = {each.model: each for each in judged}
-        if taken:
-            await outcomes.note_predictions(tx.connection, taken)
-        for each in judged:
-            await outcomes.count(tx.connection, project=self._project, judged=each)
+        wanted = [each for each in taken if self._covers(each.model, each.table_version)]
+        for each in taken:
+            self._decided[each.model] = max(each.table_version, self._decided.get(each.model, 0))
+        if wanted:
+            await outcomes.note_predictions(tx.connection, wanted)
+        for model in judged:
+            await outcomes.count(tx.connection, project=self._project, judged=model)
         await outcomes.prune(
             tx.connection, project=self._project, horizon=self._horizon, limit=_PRUNED_AT_ONCE
         )
