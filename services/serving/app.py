@@ -270,6 +270,7 @@ def _subscription(parts: Parts, resources: Resources[Settings]) -> Subscription:
         project=resources.settings.project,
         noted=parts.reconciler.poke,
         rejected=parts.rollout.forget_candidate,
+        give_back=parts.driver.on_rejected,
     )
     return Subscription(
         group="serving.events",

@@ -6,9 +6,9 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Literal
 
-from headrace.events import ArmComparison, RolloutChanged
+from headrace.events import ArmComparison, PromotionDecided, RolloutChanged
 from headrace.ids import new_id
-from headrace.runtime.bus import Tx
+from headrace.runtime.bus import Event, Tx
 from headrace.runtime.clock import Clock
 from headrace.runtime.telemetry import Log
 from services.serving.control.fleet import Fleet
@@ -83,6 +83,16 @@ class RolloutDriver:
     async def abort(self, tx: Tx, rollout: Rollout, *, reason: str) -> None:
         """Give everything back to the champion, whatever was seen."""
         await self._abort(tx, rollout, Decision(act="abort", findings=(), reason=reason))
+
+    async def on_rejected(self, event: Event[PromotionDecided], tx: Tx) -> None:
+        """The promotion that a rollout asked for was refused: the champion has everything again."""
+        data = event.data
+        if await traffic.lock(tx.connection, project=self._project, model=data.model) is None:
+            return
+        for rollout in await rollouts.running(tx.connection, project=self._project):
+            asked = rollout.state is RolloutState.PROMOTING
+            if asked and (rollout.model, rollout.plan.version) == (data.model, data.version):
+                await self.abort(tx, rollout, reason=f"its promotion was rejected: {data.reason}")
 
     async def step(
         self, tx: Tx, rollout: Rollout, champion: int | None, table: TrafficTable | None
