@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from fastapi import Query
 from pydantic import BaseModel, ConfigDict, Field
 
-from headrace.events.base import Name
 from services.serving.domain.traffic import Arm
 
-Author = Annotated[str, Query(min_length=1, max_length=250)]
-Reason = Annotated[str, Query(max_length=2000)]
+NO_NUL: Final = r"^[^\x00]*$"
+Author = Annotated[str, Query(min_length=1, max_length=250, pattern=NO_NUL)]
+Reason = Annotated[str, Query(max_length=2000, pattern=NO_NUL)]
 Limit = Annotated[int, Query(ge=1, le=1000)]
 Version = Annotated[int, Field(ge=1, lt=2**31)]
 
@@ -25,8 +25,8 @@ class Body(BaseModel):
 class Signed(Body):
     """Says who wants it and why."""
 
-    author: Name
-    reason: str = Field(default="", max_length=2000)
+    author: str = Field(min_length=1, max_length=250, pattern=NO_NUL)
+    reason: str = Field(default="", max_length=2000, pattern=NO_NUL)
 
 
 class ArmBody(Body):

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from headrace.runtime.bus import Bus, Caller
 from headrace.runtime.clock import Clock
 from services.serving.api.bodies import (
+    NO_NUL,
     ArmBody,
     Author,
     Body,
@@ -39,7 +40,7 @@ class TrafficBody(Signed):
     arms: list[ArmBody] = Field(default_factory=list)
     shadows: list[ShadowBody] = Field(default_factory=list)
     experiment: str | None = None
-    salt: str | None = Field(default=None, min_length=1, max_length=64)
+    salt: str | None = Field(default=None, min_length=1, max_length=64, pattern=NO_NUL)
     slow_ms: float | None = Field(default=None, gt=0)
     expected_version: int | None = Field(default=None, ge=0)
 

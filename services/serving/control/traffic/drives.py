@@ -8,7 +8,7 @@ from functools import partial
 from headrace.runtime.bus import Bus
 from headrace.runtime.telemetry import Log
 from services.serving.control.traffic.bandits import BanditDriver
-from services.serving.control.traffic.driving import Drive
+from services.serving.control.traffic.driving import Drive, DrivenT, Running, Step
 from services.serving.control.traffic.experiments import Experimenter
 from services.serving.control.traffic.rollouts import RolloutDriver
 from services.serving.store import bandits, experiments, rollouts
@@ -25,32 +25,22 @@ def drives(
     log: Log,
 ) -> list[Callable[[], Awaitable[None]]]:
     """Loops to be run until cancelled; `noted` is called after one set a table."""
+
+    def drive(
+        kind: str, running: Running[DrivenT], step: Step[DrivenT]
+    ) -> Callable[[], Awaitable[None]]:
+        return Drive(
+            kind=kind,
+            project=project,
+            bus=bus,
+            running=running,
+            step=step,
+            noted=noted,
+            log=log,
+        ).run
+
     return [
-        Drive(
-            kind="rollout",
-            project=project,
-            bus=bus,
-            running=partial(rollouts.running, project=project),
-            step=rollout_driver.step,
-            noted=noted,
-            log=log,
-        ).run,
-        Drive(
-            kind="bandit",
-            project=project,
-            bus=bus,
-            running=partial(bandits.running, project=project),
-            step=bandit_driver.step,
-            noted=noted,
-            log=log,
-        ).run,
-        Drive(
-            kind="experiment",
-            project=project,
-            bus=bus,
-            running=partial(experiments.running, project=project),
-            step=experimenter.step,
-            noted=noted,
-            log=log,
-        ).run,
+        drive("rollout", partial(rollouts.running, project=project), rollout_driver.step),
+        drive("bandit", partial(bandits.running, project=project), bandit_driver.step),
+        drive("experiment", partial(experiments.running, project=project), experimenter.step),
     ]

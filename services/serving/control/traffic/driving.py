@@ -43,6 +43,9 @@ class Driven(Protocol):
 
 
 DrivenT = TypeVar("DrivenT", bound=Driven)
+Running = Callable[[Connection], Awaitable[Sequence[DrivenT]]]
+Step = Callable[[Tx, DrivenT, int | None, TrafficTable | None], Awaitable[bool]]
+"""Looks at one, given the model's champion and newest table; whether it set a table."""
 
 
 async def ensure_undriven(connection: Connection, *, project: str, model: str) -> None:
@@ -94,12 +97,12 @@ class Drive(Generic[DrivenT]):
         kind: str,
         project: str,
         bus: Bus,
-        running: Callable[[Connection], Awaitable[Sequence[DrivenT]]],
-        step: Callable[[Tx, DrivenT, int | None, TrafficTable | None], Awaitable[bool]],
+        running: Running[DrivenT],
+        step: Step[DrivenT],
         noted: Callable[[], None],
         log: Log,
     ) -> None:
-        """`step` gets champion and newest table, and says whether it set a table; then `noted`."""
+        """`noted` is called after a step that set a table."""
         self._kind = kind
         self._project = project
         self._bus = bus

@@ -29,39 +29,16 @@ from services.serving.store import traffic
 
 async def tell_in_force(tx: Tx, table: TrafficTable) -> None:
     """Every worker routes by it."""
-    changed = TrafficTableChanged(
-        project=table.project,
-        model=table.model,
-        table_version=table.version,
-        arms=_arms(table.plan),
-        shadows=_shadows(table.plan),
-        experiment=table.plan.experiment,
-        salt=table.salt,
-        cause=table.cause,
-        author=table.author,
-        reason=table.reason,
-        changed_at=table.in_force_at or table.created_at,
-    )
-    await tell_state(tx, table, causation_id=tx.emit(changed))
+    await tell_state(tx, table, causation_id=tx.emit(_changed(table)))
 
 
 async def tell_state(tx: Tx, table: TrafficTable, *, causation_id: str | None = None) -> None:
     """All that must be known to go on with a table."""
     state = TrafficState(
-        project=table.project,
-        model=table.model,
-        table_version=table.version,
-        arms=_arms(table.plan),
-        shadows=_shadows(table.plan),
+        **_changed(table).model_dump(),
         buckets=[
             BucketRange(start=each.start, end=each.end, arm=each.arm) for each in table.intervals
         ],
-        experiment=table.plan.experiment,
-        salt=table.salt,
-        cause=table.cause,
-        author=table.author,
-        reason=table.reason,
-        changed_at=table.in_force_at or table.created_at,
         champion_version=table.champion,
         slow_ms=table.plan.slow_ms,
         versions=await _versions(tx.connection, table),
@@ -98,12 +75,23 @@ def emptied(table: TrafficTable, *, at: datetime, reason: str) -> TrafficTable:
     )
 
 
-def _arms(plan: Plan) -> list[TrafficArm]:
-    return [TrafficArm(arm=arm.name, version=arm.version, weight=arm.weight) for arm in plan.arms]
-
-
-def _shadows(plan: Plan) -> list[TrafficShadow]:
-    return [TrafficShadow(version=each.version, weight=each.weight) for each in plan.shadows]
+def _changed(table: TrafficTable) -> TrafficTableChanged:
+    plan = table.plan
+    return TrafficTableChanged(
+        project=table.project,
+        model=table.model,
+        table_version=table.version,
+        arms=[
+            TrafficArm(arm=arm.name, version=arm.version, weight=arm.weight) for arm in plan.arms
+        ],
+        shadows=[TrafficShadow(version=each.version, weight=each.weight) for each in plan.shadows],
+        experiment=plan.experiment,
+        salt=table.salt,
+        cause=table.cause,
+        author=table.author,
+        reason=table.reason,
+        changed_at=table.in_force_at or table.created_at,
+    )
 
 
 async def _versions(connection: Connection, table: TrafficTable) -> list[TrafficVersion]:
