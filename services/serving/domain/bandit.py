@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headrace.errors import InvalidInput
+from services.serving.domain.driving import Driven
 from services.serving.domain.judging import Judged, Measure, Total
 from services.serving.domain.traffic import BUCKETS, CHAMPION_ARM
 
@@ -40,7 +41,7 @@ class BanditPlan:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Bandit:
+class Bandit(Driven):
     """A bandit as stored.
 
     Total under tables from `first_table` on count; `judged` of them are in the weights of
@@ -48,18 +49,10 @@ class Bandit:
     """
 
     bandit_id: str
-    project: str
-    model: str
     plan: BanditPlan
     running: bool
-    champion: int
     first_table: int
-    table: int
     judged: int
-    author: str
-    reason: str
-    correlation_id: str
-    started_at: datetime
     weighed_at: datetime
     outcome: str | None = None
 

@@ -17,6 +17,7 @@ from math import isfinite
 from typing import Final, Literal
 
 from headrace.errors import InvalidInput
+from services.serving.domain.driving import Driven
 from services.serving.domain.evidence import Observed, Range, confidence, difference, p_value
 from services.serving.domain.judging import Judged, Measure, Total
 from services.serving.domain.traffic import BUCKETS, CHAMPION_ARM, Arm
@@ -75,21 +76,13 @@ class ExperimentPlan:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Experiment:
+class Experiment(Driven):
     """An experiment as stored; `name` is unique for its model, over all time."""
 
     experiment_id: str
-    project: str
-    model: str
     name: str
     plan: ExperimentPlan
     state: ExperimentState
-    champion: int
-    table: int
-    author: str
-    reason: str
-    correlation_id: str
-    started_at: datetime
     ended_at: datetime | None = None
     ended_by: str | None = None
     winner: str | None = None

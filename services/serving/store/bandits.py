@@ -8,6 +8,7 @@ import asyncpg
 
 from headrace.runtime.db import Connection
 from services.serving.domain.bandit import Bandit, BanditPlan
+from services.serving.store.driving import beginning_of
 
 
 async def insert(connection: Connection, bandit: Bandit) -> None:
@@ -67,18 +68,11 @@ async def of_model(connection: Connection, *, project: str, model: str) -> Bandi
 def _bandit(row: asyncpg.Record) -> Bandit:
     return Bandit(
         bandit_id=row["bandit_id"],
-        project=row["project"],
-        model=row["model"],
         plan=BanditPlan(**row["plan"]),
         running=row["running"],
-        champion=row["champion"],
         first_table=row["first_table"],
-        table=row["table_version"],
         judged=row["judged"],
-        author=row["author"],
-        reason=row["reason"],
-        correlation_id=row["correlation_id"],
-        started_at=row["started_at"],
         weighed_at=row["weighed_at"],
         outcome=row["outcome"],
+        **beginning_of(row),
     )

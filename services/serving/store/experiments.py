@@ -15,6 +15,7 @@ from services.serving.domain.experiments import (
     Metric,
 )
 from services.serving.domain.traffic import Arm
+from services.serving.store.driving import beginning_of
 
 
 async def insert(connection: Connection, experiment: Experiment) -> None:
@@ -99,20 +100,13 @@ def plan_of(stored: dict[str, Any]) -> ExperimentPlan:
 def _experiment(row: asyncpg.Record) -> Experiment:
     return Experiment(
         experiment_id=row["experiment_id"],
-        project=row["project"],
-        model=row["model"],
         name=row["name"],
         plan=plan_of(row["plan"]),
         state=ExperimentState(row["state"]),
-        champion=row["champion"],
-        table=row["table_version"],
-        author=row["author"],
-        reason=row["reason"],
-        correlation_id=row["correlation_id"],
-        started_at=row["started_at"],
         ended_at=row["ended_at"],
         ended_by=row["ended_by"],
         winner=row["winner"],
         proven=row["proven"],
         outcome=row["outcome"],
+        **beginning_of(row),
     )

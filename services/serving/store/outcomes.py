@@ -53,7 +53,7 @@ async def count(connection: Connection, *, project: str, judged: Judged) -> None
     """
     measure = judged.measure
     await connection.execute(
-        _COUNT,
+        COUNT,
         project,
         judged.model,
         judged.first,
@@ -107,17 +107,11 @@ async def prune(connection: Connection, *, project: str, horizon: timedelta, lim
 
     What is told of them later finds no prediction any more and never counts.
     """
-    gone: str = await connection.execute(
-        "delete from outcome where ctid = any(array(select ctid from outcome"
-        " where project=$1 and seen_at < now() - $2::interval limit $3))",
-        project,
-        horizon,
-        limit,
-    )
+    gone: str = await connection.execute(PRUNE, project, horizon, limit)
     return int(gone.split()[1])
 
 
-_COUNT = """
+COUNT = """
 with fresh as (
     update outcome set counted = true
     where project=$1 and model=$2 and table_version between $3 and $4
@@ -136,4 +130,9 @@ select $1, $2, table_version, arm, count(value), sum(value), sum(value * value)
 from fresh where value is not null group by table_version, arm
 on conflict (project, model, table_version, arm) do update set count = known.count + excluded.count,
     total = known.total + excluded.total, squares = known.squares + excluded.squares
+"""
+
+PRUNE = """
+delete from outcome where ctid = any(array(
+    select ctid from outcome where project=$1 and seen_at < now() - $2::interval limit $3))
 """

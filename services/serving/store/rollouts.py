@@ -9,6 +9,7 @@ import asyncpg
 
 from headrace.runtime.db import Connection
 from services.serving.domain.rollouts import Quality, Rollout, RolloutPlan, RolloutState
+from services.serving.store.driving import beginning_of
 
 
 async def insert(connection: Connection, rollout: Rollout) -> None:
@@ -73,20 +74,13 @@ async def of_model(
 def _rollout(row: asyncpg.Record) -> Rollout:
     return Rollout(
         rollout_id=row["rollout_id"],
-        project=row["project"],
-        model=row["model"],
         plan=plan_of(row["plan"]),
         state=RolloutState(row["state"]),
         step=row["step"],
-        table=row["table_version"],
-        champion=row["champion"],
-        author=row["author"],
-        reason=row["reason"],
-        correlation_id=row["correlation_id"],
-        started_at=row["started_at"],
         step_at=row["step_at"],
         decided_at=row["decided_at"],
         outcome=row["outcome"],
+        **beginning_of(row),
     )
 
 

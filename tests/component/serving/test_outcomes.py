@@ -168,3 +168,31 @@ async def test_what_is_told_again_after_the_horizon_does_not_count(
     await outcomes.note_told(connection, [(PROJECT, model, "r1/0", 1.0)])
     await outcomes.count(connection, project=PROJECT, judged=_judged(model))
     assert (await _totals(connection, model))["bold"].count == 1
+
+
+@pytest.mark.parametrize(
+    ("statement", "arguments", "index"),
+    [
+        (outcomes.COUNT, (TABLE, TABLE, "raw", 1.0, 0.0), "outcome_countable"),
+        (outcomes.PRUNE, (timedelta(hours=1), 100), "outcome_age"),
+    ],
+)
+async def test_counting_and_forgetting_look_rows_up(
+    connection: asyncpg.Connection,
+    model: str,
+    statement: str,
+    arguments: tuple[object, ...],
+    index: str,
+) -> None:
+    await connection.execute(
+        "insert into outcome (project, model, prediction_id, table_version, arm, score)"
+        " select $1, $2, 'p' || number, $3, 'bold', 0 from generate_series(1, 20000) number",
+        PROJECT,
+        model,
+        TABLE,
+    )
+    of_model = (model,) if statement is outcomes.COUNT else ()
+    rows = await connection.fetch(f"explain {statement}", PROJECT, *of_model, *arguments)
+    plan = "\n".join(row[0] for row in rows)
+    assert index in plan
+    assert "Seq Scan" not in plan

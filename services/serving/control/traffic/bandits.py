@@ -11,7 +11,7 @@ from headrace.ids import new_id
 from headrace.runtime.bus import Tx
 from headrace.runtime.clock import Clock
 from headrace.runtime.db import Connection
-from services.serving.control.traffic.driving import chain_of, ensure_undriven, why_over
+from services.serving.control.traffic.driving import begin, why_over
 from services.serving.control.traffic.setting import set_traffic
 from services.serving.control.traffic.telling import tell_driverless
 from services.serving.domain.bandit import Bandit, BanditPlan, check_bandit, weights
@@ -23,7 +23,7 @@ from services.serving.domain.traffic import (
     TableState,
     TrafficTable,
 )
-from services.serving.store import bandits, outcomes, traffic
+from services.serving.store import bandits, outcomes
 
 
 class BanditDriver:
@@ -39,24 +39,18 @@ class BanditDriver:
     ) -> Bandit:
         """A new bandit with even weights. Raises Conflict while something else drives the model."""
         check_bandit(plan)
-        champion = await traffic.lock(tx.connection, project=self._project, model=model)
-        await ensure_undriven(tx.connection, project=self._project, model=model)
         now = self._clock.now()
+        beginning = await begin(
+            tx, project=self._project, model=model, author=author, reason=reason, now=now
+        )
         bandit = Bandit(
             bandit_id=new_id(),
-            project=self._project,
-            model=model,
             plan=plan,
             running=True,
-            champion=champion or 0,
             first_table=0,
-            table=0,
             judged=0,
-            author=author,
-            reason=reason,
-            correlation_id=chain_of(tx),
-            started_at=now,
             weighed_at=now,
+            **beginning,
         )
         nothing = {arm: Total() for arm in bandit.arms}
         table = await self._weigh(tx, bandit, nothing, reason or "a bandit begins")

@@ -4,42 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final, Generic, Protocol, TypeVar
+from datetime import datetime
+from typing import Final, Generic, TypeVar
 
 from headrace.errors import Conflict, HeadraceError
 from headrace.ids import new_id
 from headrace.runtime.bus import Bus, Caller, Tx
 from headrace.runtime.db import Connection
 from headrace.runtime.telemetry import Log
+from services.serving.control.traffic.setting import lock_traffic
+from services.serving.domain.driving import Beginning, Driven
 from services.serving.domain.judging import Judged
 from services.serving.domain.traffic import TableState, TrafficTable
 from services.serving.store import bandits, experiments, rollouts, traffic
 
 _PAUSE: Final = 0.5
-
-
-class Driven(Protocol):
-    """Something that runs and sets a model's tables."""
-
-    @property
-    def model(self) -> str:
-        """Whose traffic it sets."""
-        ...
-
-    @property
-    def champion(self) -> int:
-        """The champion that it began beside."""
-        ...
-
-    @property
-    def table(self) -> int:
-        """The table that it set last."""
-        ...
-
-    @property
-    def correlation_id(self) -> str:
-        """The chain that its events belong to."""
-        ...
 
 
 DrivenT = TypeVar("DrivenT", bound=Driven)
@@ -83,9 +62,26 @@ def why_over(driven: Driven, champion: int | None, table: TrafficTable | None) -
     return None
 
 
-def chain_of(tx: Tx) -> str:
-    """The chain that something new belongs to."""
-    return tx.caller.correlation_id if tx.caller else new_id()
+async def begin(
+    tx: Tx, *, project: str, model: str, author: str, reason: str, now: datetime
+) -> Beginning:
+    """The beginning of something new that has set no table yet.
+
+    Keeps others from setting the model's traffic until the commit. Raises NotFound when nothing
+    answers for the model, Conflict while something else drives it.
+    """
+    champion = await lock_traffic(tx, project=project, model=model)
+    await ensure_undriven(tx.connection, project=project, model=model)
+    return Beginning(
+        project=project,
+        model=model,
+        champion=champion,
+        table=0,
+        author=author,
+        reason=reason,
+        correlation_id=tx.caller.correlation_id if tx.caller else new_id(),
+        started_at=now,
+    )
 
 
 class Drive(Generic[DrivenT]):

@@ -11,8 +11,8 @@ from headrace.ids import new_id
 from headrace.runtime.bus import Tx
 from headrace.runtime.clock import Clock
 from headrace.runtime.db import Connection
-from services.serving.control.traffic.driving import chain_of, ensure_undriven, why_over
-from services.serving.control.traffic.setting import set_traffic
+from services.serving.control.traffic.driving import begin, why_over
+from services.serving.control.traffic.setting import lock_traffic, set_traffic
 from services.serving.domain.experiments import (
     ArmFound,
     Experiment,
@@ -23,7 +23,7 @@ from services.serving.domain.experiments import (
     read_out,
 )
 from services.serving.domain.traffic import CHAMPION_ARM, Plan, Setting, TrafficTable
-from services.serving.store import experiments, outcomes, traffic
+from services.serving.store import experiments, outcomes
 
 
 class Experimenter:
@@ -41,7 +41,7 @@ class Experimenter:
         Raises Conflict for another one of this name, or while something else drives the model.
         """
         check_experiment(name, plan)
-        champion = await traffic.lock(tx.connection, project=self._project, model=model)
+        await lock_traffic(tx, project=self._project, model=model)
         known = await experiments.named(
             tx.connection, project=self._project, model=model, name=name
         )
@@ -49,20 +49,20 @@ class Experimenter:
             if known.plan != plan:
                 raise Conflict(f"experiment {name!r} of {model!r} is another one; choose a name")
             return known, False
-        await ensure_undriven(tx.connection, project=self._project, model=model)
-        experiment = Experiment(
-            experiment_id=new_id(),
+        beginning = await begin(
+            tx,
             project=self._project,
             model=model,
+            author=author,
+            reason=reason,
+            now=self._clock.now(),
+        )
+        experiment = Experiment(
+            experiment_id=new_id(),
             name=name,
             plan=plan,
             state=ExperimentState.RUNNING,
-            champion=champion or 0,
-            table=0,
-            author=author,
-            reason=reason,
-            correlation_id=chain_of(tx),
-            started_at=self._clock.now(),
+            **beginning,
         )
         table = await self._set_table(tx, experiment, _split(experiment), author, reason)
         experiment = replace(experiment, table=table.version)

@@ -10,6 +10,7 @@ import orjson
 from headrace.events import ArmEarned, TrafficDriver, TrafficState
 from headrace.runtime.db import Connection
 from services.serving.domain.bandit import Bandit, BanditPlan
+from services.serving.domain.driving import Beginning
 from services.serving.domain.experiments import Experiment, ExperimentState
 from services.serving.domain.judging import Total
 from services.serving.domain.rollouts import Rollout, RolloutState
@@ -122,14 +123,7 @@ async def _put_rollout(connection: Connection, state: TrafficState, driver: Traf
             state=RolloutState.RUNNING,
             step=driver.step,
             step_at=state.changed_at,
-            project=state.project,
-            model=state.model,
-            champion=state.champion_version or 0,
-            table=state.table_version,
-            author=driver.author,
-            reason=driver.reason,
-            correlation_id=driver.correlation_id,
-            started_at=driver.started_at,
+            **_beginning(state, driver),
         ),
     )
 
@@ -144,14 +138,7 @@ async def _put_bandit(connection: Connection, state: TrafficState, driver: Traff
             first_table=driver.first_table,
             judged=sum(each.count for each in driver.earned),
             weighed_at=state.changed_at,
-            project=state.project,
-            model=state.model,
-            champion=state.champion_version or 0,
-            table=state.table_version,
-            author=driver.author,
-            reason=driver.reason,
-            correlation_id=driver.correlation_id,
-            started_at=driver.started_at,
+            **_beginning(state, driver),
         ),
     )
 
@@ -166,13 +153,19 @@ async def _put_experiment(
             name=driver.experiment or driver.driver_id,
             plan=experiments.plan_of(orjson.loads(driver.plan)),
             state=ExperimentState.RUNNING,
-            project=state.project,
-            model=state.model,
-            champion=state.champion_version or 0,
-            table=state.table_version,
-            author=driver.author,
-            reason=driver.reason,
-            correlation_id=driver.correlation_id,
-            started_at=driver.started_at,
+            **_beginning(state, driver),
         ),
+    )
+
+
+def _beginning(state: TrafficState, driver: TrafficDriver) -> Beginning:
+    return Beginning(
+        project=state.project,
+        model=state.model,
+        champion=state.champion_version or 0,
+        table=state.table_version,
+        author=driver.author,
+        reason=driver.reason,
+        correlation_id=driver.correlation_id,
+        started_at=driver.started_at,
     )

@@ -13,7 +13,7 @@ from headrace.runtime.clock import Clock
 from headrace.runtime.telemetry import Log
 from services.serving.control.fleet import Fleet
 from services.serving.control.traffic.counting import arm_counts
-from services.serving.control.traffic.driving import chain_of, ensure_undriven, why_over
+from services.serving.control.traffic.driving import begin, why_over
 from services.serving.control.traffic.setting import set_traffic
 from services.serving.domain.judging import Total
 from services.serving.domain.rollouts import (
@@ -56,23 +56,17 @@ class RolloutDriver:
     ) -> Rollout:
         """A new rollout with its first table. Raises Conflict while something drives it."""
         check_rollout(plan)
-        champion = await traffic.lock(tx.connection, project=self._project, model=model)
-        await ensure_undriven(tx.connection, project=self._project, model=model)
         now = self._clock.now()
+        beginning = await begin(
+            tx, project=self._project, model=model, author=author, reason=reason, now=now
+        )
         rollout = Rollout(
             rollout_id=new_id(),
-            project=self._project,
-            model=model,
             plan=plan,
             state=RolloutState.RUNNING,
             step=0,
-            table=0,
-            champion=champion or 0,
-            author=author,
-            reason=reason,
-            correlation_id=chain_of(tx),
-            started_at=now,
             step_at=now,
+            **beginning,
         )
         table = await self._set_table(tx, rollout, plan.steps[0], reason)
         rollout = replace(rollout, table=table.version)
