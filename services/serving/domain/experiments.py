@@ -8,23 +8,21 @@ the metric's range, which the mathematics need: what lies outside counts as the 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from math import isfinite
-from typing import Final, Literal
+from typing import Literal
 
 from headrace.errors import InvalidInput
 from services.serving.domain.driving import Driven
 from services.serving.domain.evidence import Observed, Range, confidence, difference, p_value
 from services.serving.domain.judging import Judged, Measure, Total
-from services.serving.domain.traffic import BUCKETS, CHAMPION_ARM, Arm
+from services.serving.domain.traffic import BUCKETS, CHAMPION_ARM, NAME, Arm
 
 MetricKind = Literal["reward", "label", "brier", "absolute", "wrong"]
 Goal = Literal["maximize", "minimize"]
-_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
 
 class ExperimentState(StrEnum):
@@ -118,7 +116,7 @@ class ArmFound:
 
 def check_experiment(name: str, plan: ExperimentPlan) -> None:
     """Raises InvalidInput, naming the field, when it cannot be carried out or compared."""
-    if not _NAME.fullmatch(name):
+    if not NAME.fullmatch(name):
         raise InvalidInput(
             "name: expected letters, digits, '.', '_' and '-', at most 63", field="name"
         )

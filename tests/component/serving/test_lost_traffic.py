@@ -11,6 +11,7 @@ import pytest_asyncio
 from deploy.local import Backends
 from deploy.local.testing import TestDatabase, create_database, drop_database
 from headrace.events import RolloutChanged, TrafficState
+from tests.harness import onnx_models
 from tests.harness.bus import skip_history, until
 from tests.harness.serving_processes import Serving, serving_processes
 from tests.harness.serving_traffic import (
@@ -97,6 +98,31 @@ async def test_the_table_in_force_and_every_key_stay_as_they_were(
     await in_force(own, model, (await begun(own, "PUT", f"{model}/traffic", grown))["version"])
     moved = await sticky_scores(own.grpc, model, keys=120)
     assert all(new == 2.0 for old, new in zip(answers, moved, strict=True) if old == 2.0)
+
+
+@pytest.mark.slow
+async def test_a_table_stays_while_the_whole_history_is_read_again(
+    own: Serving, model: str, fresh: TestDatabase
+) -> None:
+    """A fresh schema reads every event that Kafka still has: old promotions end no table."""
+    files = await with_candidate(own, model)
+    await own.promote(model, 2, files)
+    await until(lambda: own.is_champion(model, 2), seconds=30, what="version 2 answers")
+    table = await begun(own, "PUT", f"{model}/traffic", {"arms": [{"version": 1, "percent": 50}]})
+    await in_force(own, model, table["version"])
+    await _told(own, model, table["version"])
+    answers = await sticky_scores(own.grpc, model, keys=40)
+    own.control.kill()
+    own.use(fresh)
+    own.control.start()
+    await own.control.wait_ready()
+    await own.deploy(f"{model}-last", 1, onnx_models.constant(3.0))
+
+    after = (await shown(own, f"{model}/traffic"))["in_force"]
+
+    assert (after["version"], after["salt"]) == (table["version"], table["salt"])
+    assert await sticky_scores(own.grpc, model, keys=40) == answers
+    assert set(answers) == {1.0, 2.0}
 
 
 @pytest.mark.slow
