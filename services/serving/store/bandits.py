@@ -34,6 +34,11 @@ async def insert(connection: Connection, bandit: Bandit) -> None:
     )
 
 
+async def forget(connection: Connection, bandit_id: str) -> None:
+    """A backup has an older copy of it than the state topic."""
+    await connection.execute("delete from bandit where bandit_id=$1", bandit_id)
+
+
 async def move(connection: Connection, bandit: Bandit) -> bool:
     """Note where it is now; False if it ended meanwhile."""
     moved: str = await connection.execute(

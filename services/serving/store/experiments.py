@@ -39,6 +39,11 @@ async def insert(connection: Connection, experiment: Experiment) -> None:
     )
 
 
+async def forget(connection: Connection, experiment_id: str) -> None:
+    """A backup has an older copy of it than the state topic."""
+    await connection.execute("delete from experiment where experiment_id=$1", experiment_id)
+
+
 async def end(connection: Connection, ended: Experiment) -> bool:
     """Note how it ended; False if it had ended already."""
     moved: str = await connection.execute(

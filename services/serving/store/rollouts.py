@@ -34,6 +34,11 @@ async def insert(connection: Connection, rollout: Rollout) -> None:
     )
 
 
+async def forget(connection: Connection, rollout_id: str) -> None:
+    """A backup has an older copy of it than the state topic."""
+    await connection.execute("delete from rollout where rollout_id=$1", rollout_id)
+
+
 async def move(connection: Connection, rollout: Rollout) -> bool:
     """Note where it is now; False if it ended meanwhile."""
     moved: str = await connection.execute(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
+import asyncpg
 import pytest
 import pytest_asyncio
 
@@ -190,6 +191,52 @@ async def test_a_rollout_in_progress_goes_on(own: Serving, model: str, fresh: Te
         )
 
     await until(promoted, seconds=60, what="its promotion")
+
+
+@pytest.mark.slow
+async def test_a_rollout_that_a_backup_has_in_an_earlier_step_goes_on_in_its_last(
+    own: Serving, model: str
+) -> None:
+    await with_candidate(own, model)
+    plan = {"steps": [20, 50], "step_seconds": 0.2, "step_requests": 10, "error_tolerance": 0.001}
+    first = await begun(own, "POST", f"{model}/rollouts", {"version": 2, **plan})
+
+    async def advanced() -> bool:
+        await ask_many(own, model, [f"{model}-{number}" for number in range(60)])
+        (rollout,) = (await shown(own, f"{model}/rollouts"))["rollouts"]
+        table = (await shown(own, f"{model}/traffic"))["in_force"]
+        return bool(table and table["version"] == rollout["table_version"] > first["table_version"])
+
+    await until(advanced, seconds=30, what="the second step")
+    await _told(own, model, first["table_version"] + 1)
+    own.control.kill()
+    await _go_back(own.database, model, first["table_version"])
+    own.control.start()
+    await own.control.wait_ready()
+
+    (again,) = (await shown(own, f"{model}/rollouts"))["rollouts"]
+    table = (await shown(own, f"{model}/traffic"))["in_force"]
+
+    assert (again["rollout_id"], again["state"]) == (first["rollout_id"], "running")
+    assert (again["step"], again["table_version"]) == (1, first["table_version"] + 1)
+    assert (table["version"], table["arms"][0]["percent"]) == (again["table_version"], 50)
+
+
+async def _go_back(database: TestDatabase, model: str, version: int) -> None:
+    """As a backup that was taken while the first step ran."""
+    connection = await asyncpg.connect(database.url("serving"))
+    try:
+        await connection.execute(
+            "delete from serving.traffic_table where model=$1 and version > $2", model, version
+        )
+        await connection.execute(
+            "update serving.traffic_table set state='in_force' where model=$1", model
+        )
+        await connection.execute(
+            "update serving.rollout set step=0, table_version=$2 where model=$1", model, version
+        )
+    finally:
+        await connection.close()
 
 
 @pytest.mark.slow

@@ -12,7 +12,6 @@ from headrace.runtime.bus import Bus, Caller, Tx
 from headrace.runtime.clock import Clock
 from headrace.runtime.telemetry import Log
 from services.serving.control.rollout import Rollout
-from services.serving.control.traffic.driving import ensure_undriven
 from services.serving.control.traffic.remembering import put_back
 from services.serving.control.traffic.states import TrafficStates, orders_of, table_of
 from services.serving.control.traffic.telling import (
@@ -98,9 +97,8 @@ class TrafficDirector:
         self._log.info("traffic_recalled", model=table.model, table=table.version)
 
     async def _put_driver_back(self, tx: Tx, state: TrafficState) -> None:
-        """Unless the schema, from a backup, has something older: that finds its table replaced."""
+        """Unless the schema, from a backup, has another: that finds its table replaced."""
         with suppress(Conflict):
-            await ensure_undriven(tx.connection, project=self._project, model=state.model)
             await put_back(tx.connection, state)
 
     async def restore(self) -> None:

@@ -9,6 +9,7 @@ import orjson
 
 from headrace.events import ArmEarned, TrafficDriver, TrafficState
 from headrace.runtime.db import Connection
+from services.serving.control.traffic.driving import ensure_undriven
 from services.serving.domain.bandit import Bandit, BanditPlan
 from services.serving.domain.driving import Beginning
 from services.serving.domain.experiments import Experiment, ExperimentState
@@ -32,10 +33,16 @@ async def driver_of(connection: Connection, table: TrafficTable) -> TrafficDrive
 
 
 async def put_back(connection: Connection, state: TrafficState) -> None:
-    """Have what drove the table go on, with what counted when it came into force."""
+    """Have what drove the table go on, with what counted when it came into force.
+
+    It replaces an older copy of itself. Raises Conflict while something else drives the model.
+    """
     driver = state.driver
     if driver is None:
         return
+    for store in (rollouts, bandits, experiments):
+        await store.forget(connection, driver.driver_id)
+    await ensure_undriven(connection, project=state.project, model=state.model)
     match driver.kind:
         case "rollout":
             await _put_rollout(connection, state, driver)
