@@ -10,7 +10,7 @@ from typing import Final
 import httpx
 from fastapi import APIRouter
 
-from headrace.events import RolloutChanged
+from headrace.events import ExperimentChanged, RolloutChanged
 from headrace.runtime.bus import Subscription
 from headrace.runtime.service import Resources, Service
 from headrace.runtime.service.model import Background
@@ -18,7 +18,7 @@ from services.registry import handlers
 from services.registry.api import routers
 from services.registry.api.alias_states import tell_untold
 from services.registry.api.context import Context
-from services.registry.api.live_rollouts import on_rollout_changed
+from services.registry.api.live_traffic import on_experiment_changed, on_rollout_changed
 from services.registry.api.sources import Sources
 from services.registry.settings import Settings
 from services.registry.webhooks.deliverer import Deliverer
@@ -85,7 +85,11 @@ def build(settings: Settings) -> Service[Settings]:
         subscriptions=lambda _: [
             Subscription(
                 group="registry.events",
-                handlers={**handlers.HANDLERS, RolloutChanged: on_rollout_changed},
+                handlers={
+                    **handlers.HANDLERS,
+                    RolloutChanged: on_rollout_changed,
+                    ExperimentChanged: on_experiment_changed,
+                },
             )
         ],
         background=background,

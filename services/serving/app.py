@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeVar
 
 import numpy as np
 
@@ -20,6 +23,7 @@ from headrace.runtime.bus import Subscription, Tail
 from headrace.runtime.service import Resources, Service
 from services.serving import api
 from services.serving.api import bandits as bandits_api
+from services.serving.api import experiments as experiments_api
 from services.serving.api import rollouts as rollouts_api
 from services.serving.api import traffic as traffic_api
 from services.serving.asynchronous.groups import foreign_groups
@@ -35,10 +39,15 @@ from services.serving.control.rollout import Rollout
 from services.serving.control.signatures import Signatures
 from services.serving.control.traffic.bandits import BanditDriver
 from services.serving.control.traffic.director import TrafficDirector
+from services.serving.control.traffic.drives import drives
+from services.serving.control.traffic.experiments import Experimenter
 from services.serving.control.traffic.outcomes import Outcomes
 from services.serving.control.traffic.rollouts import RolloutDriver
+from services.serving.control.traffic.states import TrafficStates
 from services.serving.handlers import Handlers
 from services.serving.settings import Settings
+
+_T = TypeVar("_T")
 
 
 def build(settings: Settings) -> Service[Settings]:
@@ -67,6 +76,13 @@ def build(settings: Settings) -> Service[Settings]:
                 bus=resources.bus,
                 driver=control.parts(resources).bandits,
             ),
+            experiments_api.router(
+                project=resources.settings.project,
+                bus=resources.bus,
+                experimenter=control.parts(resources).experimenter,
+                workers=control.parts(resources).fleet,
+                noted=control.parts(resources).reconciler.poke,
+            ),
             rollouts_api.router(
                 project=resources.settings.project,
                 bus=resources.bus,
@@ -87,8 +103,8 @@ def build(settings: Settings) -> Service[Settings]:
         background=lambda resources: [
             lambda: _run(control.parts(resources), resources),
             control.parts(resources).intake.run,
-            control.parts(resources).driver.run,
-            control.parts(resources).bandits.run,
+            control.parts(resources).outcomes.run,
+            *_drives(control.parts(resources), resources),
         ],
         tails=lambda resources: [control.parts(resources).tail],
         checks=lambda resources: [control.parts(resources).trouble],
@@ -110,6 +126,7 @@ class Parts:
     outcomes: Outcomes
     driver: RolloutDriver
     bandits: BanditDriver
+    experimenter: Experimenter
 
     async def trouble(self) -> str | None:
         """Why this process is not ready."""
@@ -137,7 +154,12 @@ def _wire(resources: Resources[Settings]) -> Parts:
     settings = resources.settings
     log = resources.log
     meters = DeploymentMeters(resources.metrics)
-    outcomes = Outcomes(project=settings.project)
+    outcomes = Outcomes(
+        project=settings.project,
+        bus=resources.bus,
+        horizon=timedelta(hours=settings.outcome_hours),
+        log=log,
+    )
     intake = LogIntake(
         kafka=settings.kafka, metrics=resources.metrics, log=log, published=outcomes.heard
     )
@@ -164,18 +186,20 @@ def _wire(resources: Resources[Settings]) -> Parts:
         aliases=promoted.aliases_of,
         log=log,
     )
+    told = TrafficStates(project=settings.project)
     director = TrafficDirector(
         project=settings.project,
         bus=resources.bus,
         rollout=rollout,
+        told=told,
         clock=resources.clock,
         log=log,
     )
     tail = Tail(
         kafka=settings.kafka,
         topics=VIEWS["serving"],
-        on_event=promoted.on_event,
-        on_tombstone=promoted.on_tombstone,
+        on_event=_each(promoted.on_event, told.on_event),
+        on_tombstone=_each(promoted.on_tombstone, told.on_tombstone),
         log=log,
     )
     reconciler = Reconciler(
@@ -202,15 +226,7 @@ def _wire(resources: Resources[Settings]) -> Parts:
         can_hash=bool(settings.log_hash_key.get_secret_value()),
         log=log,
     )
-    driver = RolloutDriver(
-        project=settings.project,
-        bus=resources.bus,
-        fleet=fleet,
-        outcomes=outcomes,
-        clock=resources.clock,
-        noted=reconciler.poke,
-        log=log,
-    )
+    driver = RolloutDriver(project=settings.project, fleet=fleet, clock=resources.clock, log=log)
     return Parts(
         fleet=fleet,
         log_rules=log_rules,
@@ -223,15 +239,32 @@ def _wire(resources: Resources[Settings]) -> Parts:
         outcomes=outcomes,
         driver=driver,
         bandits=BanditDriver(
-            project=settings.project,
-            bus=resources.bus,
-            outcomes=outcomes,
-            clock=resources.clock,
-            random=np.random.default_rng(),
-            noted=reconciler.poke,
-            log=log,
+            project=settings.project, clock=resources.clock, random=np.random.default_rng()
         ),
+        experimenter=Experimenter(project=settings.project, clock=resources.clock),
     )
+
+
+def _drives(parts: Parts, resources: Resources[Settings]) -> list[Callable[[], Awaitable[None]]]:
+    return drives(
+        project=resources.settings.project,
+        bus=resources.bus,
+        rollout_driver=parts.driver,
+        bandit_driver=parts.bandits,
+        experimenter=parts.experimenter,
+        noted=parts.reconciler.poke,
+        log=resources.log,
+    )
+
+
+def _each(*views: Callable[[_T], Awaitable[None]]) -> Callable[[_T], Awaitable[None]]:
+    """Gives what is read to several views, in turn."""
+
+    async def give(read: _T) -> None:
+        for view in views:
+            await view(read)
+
+    return give
 
 
 def _subscription(parts: Parts, resources: Resources[Settings]) -> Subscription:
@@ -239,6 +272,7 @@ def _subscription(parts: Parts, resources: Resources[Settings]) -> Subscription:
         project=resources.settings.project,
         noted=parts.reconciler.poke,
         rejected=parts.rollout.forget_candidate,
+        give_back=parts.driver.on_rejected,
     )
     return Subscription(
         group="serving.events",

@@ -8,7 +8,7 @@ result together with its event.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from headrace.events import ModelPromoted, ModelVersionCreated, PromotionDecided, PromotionRequested
 from headrace.runtime.bus import Event, Tx
@@ -21,15 +21,22 @@ class Handlers:
     """Handlers of one project.
 
     `noted` is called when there may be work, `rejected` with the model and version of a candidate
-    that memory need not hold; both are hints, what counts is in the tables.
+    that memory need not hold; both are hints, what counts is in the tables. `give_back` ends the
+    rollout whose promotion was rejected.
     """
 
     def __init__(
-        self, *, project: str, noted: Callable[[], None], rejected: Callable[[str, int], None]
+        self,
+        *,
+        project: str,
+        noted: Callable[[], None],
+        rejected: Callable[[str, int], None],
+        give_back: Callable[[Event[PromotionDecided], Tx], Awaitable[None]],
     ) -> None:
         self._project = project
         self._noted = noted
         self._rejected = rejected
+        self._give_back = give_back
 
     async def on_model_version_created(self, event: Event[ModelVersionCreated], tx: Tx) -> None:
         """A traffic table may name it from now on, if its files were verified."""
@@ -58,13 +65,15 @@ class Handlers:
         await self._note("deploy", event, tx)
 
     async def on_promotion_decided(self, event: Event[PromotionDecided], tx: Tx) -> None:
-        """A rejected candidate need not stay in memory."""
+        """A rejected candidate need not stay in memory, nor get traffic of a rollout."""
         data = event.data
         if data.project == self._project and data.outcome == "rejected":
             await store.drop_candidates(
                 tx.connection, project=data.project, model=data.model, version=data.version
             )
             self._rejected(data.model, data.version)
+            await self._give_back(event, tx)
+            self._noted()
 
     async def _note(
         self, kind: Kind, event: Event[PromotionRequested] | Event[ModelPromoted], tx: Tx

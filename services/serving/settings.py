@@ -64,6 +64,12 @@ class Settings(ServiceSettings, env_prefix="HEADRACE_SERVING_"):
         default=SecretStr(""), description="For tensors of which only a hash is logged"
     )
     log_linger_ms: int = Field(default=50, ge=1, le=10_000)
+    outcome_hours: float = Field(
+        default=168.0,
+        gt=0,
+        le=8760,
+        description="How long a prediction waits for its reward or label to count",
+    )
 
     async_http_port: int = Field(
         default=0, ge=0, le=65535, description="Health and metrics of asynchronous inference"

@@ -84,6 +84,23 @@ def picky() -> bytes:
     )
 
 
+def failing_on_large(value: float) -> bytes:
+    """Like `constant`, for rows that sum up to less than 1; the engine fails on others."""
+    return _model(
+        nodes=[
+            helper.make_node("ReduceSum", ["x", "axes"], ["sum"], keepdims=0),
+            helper.make_node("Cast", ["sum"], ["place"], to=TensorProto.INT64),
+            helper.make_node("Gather", ["values", "place"], ["score"]),
+        ],
+        inputs=[_value("x", TensorProto.FLOAT, ["rows", 4])],
+        outputs=[_value("score", TensorProto.FLOAT, ["rows"])],
+        constants=[
+            helper.make_tensor("axes", TensorProto.INT64, [1], [1]),
+            helper.make_tensor("values", TensorProto.FLOAT, [1], [value]),
+        ],
+    )
+
+
 def of_every_type() -> bytes:
     """Identity of one input of each datatype: `in_<DATATYPE>` [-1,2] -> `out_<DATATYPE>`."""
     return _model(

@@ -285,10 +285,11 @@ async def ask(
     version: str = "",
     request_id: str = "",
     headers: dict[str, str] | None = None,
+    element: float = 0.0,
 ) -> float:
-    """One row for a model of `onnx_models.constant`."""
+    """One row for a model of `onnx_models.constant`, all of whose elements are `element`."""
     tensor = triton.InferInput("x", [1, 4], "FP32")
-    tensor.set_data_from_numpy(np.zeros((1, 4), np.float32))
+    tensor.set_data_from_numpy(np.full((1, 4), element, np.float32))
     result = await client.infer(
         model, [tensor], model_version=version, request_id=request_id, headers=headers
     )

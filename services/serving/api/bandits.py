@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from fastapi import APIRouter, Query
-from pydantic import BaseModel, ConfigDict, Field
+from fastapi import APIRouter
+from pydantic import Field
 from starlette.requests import Request
 
 from headrace.errors import NotFound
-from headrace.events.base import Name
 from headrace.runtime.bus import Bus, Caller
-from services.serving.api.traffic import weight_of
-from services.serving.control.traffic.bandits import BanditDriver
-from services.serving.domain.bandit import Bandit, BanditPlan, Rewards
+from services.serving.api.bodies import Author, Signed, Version, weight_of
+from services.serving.control.traffic.bandits import BanditDriver, earned_by
+from services.serving.domain.bandit import Bandit, BanditPlan
+from services.serving.domain.judging import Total
 from services.serving.store import bandits
 
 
-class BanditBody(BaseModel):
+class BanditBody(Signed):
     """Arms beside the champion by name, and how they are weighed; `floor` in percent."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    arms: dict[str, Annotated[int, Field(ge=1, lt=2**31)]] = Field(min_length=1, max_length=15)
+    arms: dict[str, Version] = Field(min_length=1, max_length=15)
     reward: Literal["bernoulli", "gaussian"] = "bernoulli"
     floor: float = Field(default=5, ge=0, le=50)
     seconds: float = Field(default=60, ge=1)
-    author: Name
-    reason: str = Field(default="", max_length=2000)
 
     @property
     def plan(self) -> BanditPlan:
@@ -58,12 +54,10 @@ def router(*, project: str, bus: Bus, driver: BanditDriver) -> APIRouter:
             found = await bandits.of_model(tx.connection, project=project, model=model)
             if found is None:
                 raise NotFound(f"model {model!r} never had a bandit")
-            return _document(found, await bandits.rewards(tx.connection, found))
+            return _document(found, await earned_by(tx.connection, found))
 
     @routes.delete("", status_code=202)
-    async def end(
-        model: str, request: Request, author: Annotated[str, Query(min_length=1, max_length=250)]
-    ) -> dict[str, Any]:
+    async def end(model: str, request: Request, author: Author) -> dict[str, Any]:
         async with bus.transaction(Caller.of(request.headers)) as tx:
             found = await bandits.of_model(tx.connection, project=project, model=model)
             if found is None or not found.running:
@@ -74,7 +68,7 @@ def router(*, project: str, bus: Bus, driver: BanditDriver) -> APIRouter:
     return routes
 
 
-def _document(bandit: Bandit, earned: dict[str, Rewards]) -> dict[str, Any]:
+def _document(bandit: Bandit, earned: dict[str, Total]) -> dict[str, Any]:
     return {
         "bandit_id": bandit.bandit_id,
         "model": bandit.model,

@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from fastapi import APIRouter, Query
-from pydantic import BaseModel, ConfigDict, Field
+from fastapi import APIRouter
+from pydantic import Field
 from starlette.requests import Request
 
 from headrace.errors import NotFound
-from headrace.events.base import Name
 from headrace.runtime.bus import Bus, Caller
-from services.serving.api.traffic import weight_of
+from services.serving.api.bodies import (
+    Author,
+    Body,
+    Limit,
+    Reason,
+    Signed,
+    Version,
+    weight_of,
+)
 from services.serving.control.traffic.rollouts import RolloutDriver
 from services.serving.domain.rollouts import Quality, Rollout, RolloutPlan
 from services.serving.store import rollouts
 
 
-class _Body(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class QualityBody(_Body):
+class QualityBody(Body):
     """How labelled predictions are judged."""
 
     loss: Literal["brier", "absolute", "wrong"] = "brier"
@@ -30,10 +33,10 @@ class QualityBody(_Body):
     scale: float = Field(default=1.0, gt=0)
 
 
-class RolloutBody(_Body):
+class RolloutBody(Signed):
     """What a rollout may do; times in seconds, steps in percent."""
 
-    version: int = Field(ge=1, lt=2**31)
+    version: Version
     steps: list[float] = Field(default=[1, 5, 25, 50], min_length=1, max_length=20)
     alpha: float = Field(default=0.05, gt=0, le=0.5)
     step_seconds: float = Field(default=60, ge=0)
@@ -43,8 +46,6 @@ class RolloutBody(_Body):
     slow_ms: float | None = Field(default=None, gt=0)
     slow_tolerance: float = Field(default=0.05, ge=0, le=1)
     quality: QualityBody | None = None
-    author: Name
-    reason: str = Field(default="", max_length=2000)
 
     @property
     def plan(self) -> RolloutPlan:
@@ -68,9 +69,7 @@ def router(*, project: str, bus: Bus, driver: RolloutDriver) -> APIRouter:
         return rollout_document(made)
 
     @routes.get("")
-    async def search(
-        model: str, limit: Annotated[int, Query(ge=1, le=1000)] = 50
-    ) -> dict[str, Any]:
+    async def search(model: str, limit: Limit = 50) -> dict[str, Any]:
         async with bus.transaction() as tx:
             found = await rollouts.of_model(
                 tx.connection, project=project, model=model, limit=limit
@@ -79,10 +78,7 @@ def router(*, project: str, bus: Bus, driver: RolloutDriver) -> APIRouter:
 
     @routes.delete("", status_code=202)
     async def end(
-        model: str,
-        request: Request,
-        author: Annotated[str, Query(min_length=1, max_length=250)],
-        reason: str = "",
+        model: str, request: Request, author: Author, reason: Reason = ""
     ) -> dict[str, Any]:
         async with bus.transaction(Caller.of(request.headers)) as tx:
             running = await rollouts.running(tx.connection, project=project)

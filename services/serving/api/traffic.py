@@ -3,59 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Query
-from pydantic import BaseModel, ConfigDict, Field
+from fastapi import APIRouter
+from pydantic import Field
 from starlette.requests import Request
 
-from headrace.events.base import Name
 from headrace.runtime.bus import Bus, Caller
 from headrace.runtime.clock import Clock
+from services.serving.api.bodies import (
+    NO_NUL,
+    ArmBody,
+    Author,
+    Body,
+    Limit,
+    Reason,
+    Signed,
+    Version,
+    weight_of,
+)
 from services.serving.control.traffic.setting import set_traffic
-from services.serving.domain.traffic import Arm, Plan, Setting, Shadow, TableState, TrafficTable
+from services.serving.domain.traffic import Plan, Setting, Shadow, TableState, TrafficTable
 from services.serving.store import traffic
 
 
-class _Body(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class ArmBody(_Body):
-    """A version with a share of the traffic, in percent with two decimals."""
-
-    version: int = Field(ge=1, lt=2**31)
-    percent: float = Field(ge=0, le=100)
-    name: str = "canary"
-
-
-class ShadowBody(_Body):
+class ShadowBody(Body):
     """A version that runs beside a share of the answers."""
 
-    version: int = Field(ge=1, lt=2**31)
+    version: Version
     percent: float = Field(gt=0, le=100)
 
 
-class TrafficBody(_Body):
+class TrafficBody(Signed):
     """What the traffic shall be, who wants it and why; the champion has what the arms leave."""
 
     arms: list[ArmBody] = Field(default_factory=list)
     shadows: list[ShadowBody] = Field(default_factory=list)
     experiment: str | None = None
-    salt: str | None = Field(default=None, min_length=1, max_length=64)
+    salt: str | None = Field(default=None, min_length=1, max_length=64, pattern=NO_NUL)
     slow_ms: float | None = Field(default=None, gt=0)
-    author: Name
-    reason: str = Field(default="", max_length=2000)
     expected_version: int | None = Field(default=None, ge=0)
 
     @property
     def plan(self) -> Plan:
         """The same in the terms of the domain."""
         return Plan(
-            arms=tuple(
-                Arm(name=arm.name, version=arm.version, weight=weight_of(arm.percent))
-                for arm in self.arms
-            ),
+            arms=tuple(arm.arm for arm in self.arms),
             shadows=tuple(
                 Shadow(version=each.version, weight=weight_of(each.percent))
                 for each in self.shadows
@@ -64,11 +57,6 @@ class TrafficBody(_Body):
             salt=self.salt,
             slow_ms=self.slow_ms,
         )
-
-
-def weight_of(percent: float) -> int:
-    """A percentage as a number of buckets."""
-    return round(percent * 100)
 
 
 def router(*, project: str, bus: Bus, clock: Clock, noted: Callable[[], None]) -> APIRouter:
@@ -96,10 +84,7 @@ def router(*, project: str, bus: Bus, clock: Clock, noted: Callable[[], None]) -
 
     @routes.delete("", status_code=202)
     async def delete(
-        model: str,
-        request: Request,
-        author: Annotated[str, Query(min_length=1, max_length=250)],
-        reason: str = "",
+        model: str, request: Request, author: Author, reason: Reason = ""
     ) -> dict[str, Any]:
         setting = Setting(plan=Plan(), cause="request", author=author, reason=reason)
         return await set_to(model, setting, request)
@@ -118,9 +103,7 @@ def router(*, project: str, bus: Bus, clock: Clock, noted: Callable[[], None]) -
         }
 
     @routes.get("/history")
-    async def history(
-        model: str, limit: Annotated[int, Query(ge=1, le=1000)] = 50
-    ) -> dict[str, Any]:
+    async def history(model: str, limit: Limit = 50) -> dict[str, Any]:
         async with bus.transaction() as tx:
             tables = await traffic.history(tx.connection, project=project, model=model, limit=limit)
         return {"tables": [table_document(table) for table in tables]}

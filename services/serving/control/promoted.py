@@ -59,6 +59,8 @@ class PromotedModels:
 
     async def on_tombstone(self, tombstone: Tombstone) -> None:
         """An alias is gone."""
+        if tombstone.contract.model is not ModelAliasState:
+            return
         project, model, alias = tombstone.key_values
         if project != self._project:
             return

@@ -92,6 +92,7 @@ class Reconciler:
         if await self._wait_for_promoted(_PATIENCE_SECONDS if champions else None):
             unrestored = await self.persist(self._note_promoted)
             await asyncio.gather(*(self._take_over_one(deployment) for deployment in unrestored))
+            await self.persist(self._traffic.recall)
         await self.persist(self._traffic.restore)
         await self._rollout.keep_cache_small()
         self._rollout.announce()

@@ -14,7 +14,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from headrace.errors import Permanent, Refused
-from headrace.events import TrafficState
 from headrace.runtime.bus import Bus, Caller, Tx
 from headrace.runtime.clock import Clock
 from headrace.runtime.telemetry import Log
@@ -31,6 +30,7 @@ from services.serving.control.lineup import ModelLineup, Placed
 from services.serving.control.meters import DeploymentMeters
 from services.serving.control.proof import prove
 from services.serving.control.signatures import Signatures
+from services.serving.control.traffic.telling import end_traffic
 from services.serving.domain import Champion, Deployment, Order, State, deployment_of
 from services.serving.domain.formats import serveable
 from services.serving.domain.limits import Limits
@@ -40,7 +40,6 @@ from services.serving.link.messages import (
     Status,
     TrafficAssignment,
 )
-from services.serving.store import traffic as traffic_store
 
 
 class Rollout:
@@ -294,7 +293,7 @@ class Rollout:
             event = emit_deployed(tx, done)
             await store.note_deployed_event(tx.connection, done.number, event)
             emit_state(tx, replace(done, deployed_event=event))
-            if done.previous_version != done.version:
+            if done.previous_version not in {None, done.version}:
                 await self._end_traffic(tx, done)
             if done.first_prediction_id is not None:
                 emit_first_answer(tx, done, cause=event)
@@ -313,9 +312,13 @@ class Rollout:
 
     async def _end_traffic(self, tx: Tx, done: Deployment) -> None:
         """A table compares with a champion: another one ends it."""
-        project, model = done.order.project, done.model
-        if await traffic_store.end(tx.connection, project=project, model=model):
-            tx.tombstone(TrafficState, project, model)
+        await end_traffic(
+            tx,
+            project=done.order.project,
+            model=done.model,
+            at=self._clock.now(),
+            reason="another one is champion",
+        )
 
     def _transaction(self, deployment: Deployment) -> AbstractAsyncContextManager[Tx]:
         return self._bus.transaction(

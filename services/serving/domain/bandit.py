@@ -2,7 +2,7 @@
 
 Thompson (1933, Biometrika 25) plays an arm with the probability that it is the best one under the
 posterior. Here that probability becomes the arm's share of the traffic until the next table, so
-that sticky keys stay sticky and the propensity of each prediction is the share itself. Rewards of
+that sticky keys stay sticky and the propensity of each prediction is the share itself. Total of
 [0, 1] are counted into a Beta posterior (Agrawal and Goyal 2012, COLT, section 3: a reward in
 between counts as a coin thrown with it; its expectation, which is used here, keeps the mean).
 Real-valued rewards have a normal posterior with unknown variance (normal-inverse-gamma).
@@ -19,18 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headrace.errors import InvalidInput
+from services.serving.domain.driving import Driven
+from services.serving.domain.judging import Judged, Measure, Total
 from services.serving.domain.traffic import BUCKETS, CHAMPION_ARM
 
 _DRAWS: Final = 4096
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Rewards:
-    """What an arm earned: number, sum and sum of squares of its rewards."""
-
-    count: int = 0
-    total: float = 0.0
-    squares: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,26 +41,18 @@ class BanditPlan:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Bandit:
+class Bandit(Driven):
     """A bandit as stored.
 
-    Rewards under tables from `first_table` on count; `judged` of them are in the weights of
+    Total under tables from `first_table` on count; `judged` of them are in the weights of
     `table`.
     """
 
     bandit_id: str
-    project: str
-    model: str
     plan: BanditPlan
     running: bool
-    champion: int
     first_table: int
-    table: int
     judged: int
-    author: str
-    reason: str
-    correlation_id: str
-    started_at: datetime
     weighed_at: datetime
     outcome: str | None = None
 
@@ -75,6 +60,12 @@ class Bandit:
     def arms(self) -> tuple[str, ...]:
         """Every arm, the champion included."""
         return (*self.plan.versions, CHAMPION_ARM)
+
+    @property
+    def watched(self) -> Judged:
+        """Predictions under every table since it began, and their rewards as they are."""
+        measure = Measure(source="reward", worth="raw")
+        return Judged(model=self.model, measure=measure, first=self.first_table)
 
 
 def check_bandit(plan: BanditPlan) -> None:
@@ -88,7 +79,7 @@ def check_bandit(plan: BanditPlan) -> None:
 
 
 def weights(
-    plan: BanditPlan, earned: Mapping[str, Rewards], *, random: np.random.Generator
+    plan: BanditPlan, earned: Mapping[str, Total], *, random: np.random.Generator
 ) -> dict[str, int]:
     """Shares of 10,000 for every arm: the probability of being best, mixed with the floor."""
     names = list(earned)
@@ -100,7 +91,7 @@ def weights(
 
 
 def _posterior(
-    plan: BanditPlan, rewards: Rewards, random: np.random.Generator
+    plan: BanditPlan, rewards: Total, random: np.random.Generator
 ) -> NDArray[np.float64]:
     """Draws of the arm's mean reward."""
     match plan.reward:
@@ -111,7 +102,7 @@ def _posterior(
             return _normal_means(rewards, random)
 
 
-def _normal_means(rewards: Rewards, random: np.random.Generator) -> NDArray[np.float64]:
+def _normal_means(rewards: Total, random: np.random.Generator) -> NDArray[np.float64]:
     """A Student t around the mean; prior of one pseudo-observation at 0 with variance 1."""
     count = rewards.count + 1.0
     mean = rewards.total / count

@@ -16,7 +16,9 @@ from itertools import pairwise
 from typing import Final, Literal
 
 from headrace.errors import InvalidInput
+from services.serving.domain.driving import Driven
 from services.serving.domain.evidence import Observed, Range, difference
+from services.serving.domain.judging import Judged, Measure
 from services.serving.domain.traffic import BUCKETS, ArmSeen
 
 CANARY_ARM: Final = "canary"
@@ -82,24 +84,25 @@ class RolloutPlan:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Rollout:
+class Rollout(Driven):
     """A rollout as stored. `step` counts from 0; `table` is the one that its step needs."""
 
     rollout_id: str
-    project: str
-    model: str
     plan: RolloutPlan
     state: RolloutState
     step: int
-    table: int
-    champion: int
-    author: str
-    reason: str
-    correlation_id: str
-    started_at: datetime
     step_at: datetime
     decided_at: datetime | None = None
     outcome: str | None = None
+
+    @property
+    def watched(self) -> Judged | None:
+        """Predictions of its present step, where labels count."""
+        quality = self.plan.quality
+        if quality is None:
+            return None
+        measure = Measure(source="label", worth=quality.loss, scale=quality.scale)
+        return Judged(model=self.model, measure=measure, first=self.table, last=self.table)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -22,7 +22,8 @@ BUCKETS: Final = 10_000
 MAX_ARMS: Final = 16
 MAX_SHADOWS: Final = 8
 CHAMPION_ARM: Final = "champion"
-_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+"""Of arms and experiments."""
 
 Cause = Literal["request", "rollout", "bandit"]
 
@@ -135,7 +136,7 @@ def check(plan: Plan, *, champion: int) -> None:
     names = [arm.name for arm in plan.arms]
     for place, arm in enumerate(plan.arms):
         field_name = f"arms.{place}"
-        if not _NAME.fullmatch(arm.name) or arm.name == CHAMPION_ARM:
+        if not NAME.fullmatch(arm.name) or arm.name == CHAMPION_ARM:
             raise InvalidInput(
                 f"{field_name}.name: expected letters, digits, '.', '_' and '-', at most 63, and "
                 f"not '{CHAMPION_ARM}', which has the rest; got {arm.name[:70]!r}",
@@ -164,7 +165,7 @@ def _check_counts(plan: Plan) -> None:
             f"arms: expected weights of 0 to 100 % and at most 100 % together, got {total / 100} %",
             field="arms",
         )
-    if plan.experiment is not None and not _NAME.fullmatch(plan.experiment):
+    if plan.experiment is not None and not NAME.fullmatch(plan.experiment):
         raise InvalidInput("experiment: expected a name of at most 63 letters", field="experiment")
 
 

@@ -7,7 +7,8 @@ from dataclasses import asdict
 import asyncpg
 
 from headrace.runtime.db import Connection
-from services.serving.domain.bandit import Bandit, BanditPlan, Rewards
+from services.serving.domain.bandit import Bandit, BanditPlan
+from services.serving.store.driving import beginning_of
 
 
 async def insert(connection: Connection, bandit: Bandit) -> None:
@@ -31,6 +32,11 @@ async def insert(connection: Connection, bandit: Bandit) -> None:
         bandit.started_at,
         bandit.weighed_at,
     )
+
+
+async def forget(connection: Connection, bandit_id: str) -> None:
+    """A backup has an older copy of it than the state topic."""
+    await connection.execute("delete from bandit where bandit_id=$1", bandit_id)
 
 
 async def move(connection: Connection, bandit: Bandit) -> bool:
@@ -64,38 +70,14 @@ async def of_model(connection: Connection, *, project: str, model: str) -> Bandi
     return _bandit(row) if row else None
 
 
-async def rewards(connection: Connection, bandit: Bandit) -> dict[str, Rewards]:
-    """What every arm earned since the bandit began; each prediction counts once."""
-    rows = await connection.fetch(
-        "select arm, count(*) as count, sum(label) as total, sum(label * label) as squares"
-        " from outcome where project=$1 and model=$2 and table_version >= $3"
-        " and label is not null group by arm",
-        bandit.project,
-        bandit.model,
-        bandit.first_table,
-    )
-    earned = {
-        row["arm"]: Rewards(count=row["count"], total=row["total"], squares=row["squares"])
-        for row in rows
-    }
-    return {arm: earned.get(arm, Rewards()) for arm in bandit.arms}
-
-
 def _bandit(row: asyncpg.Record) -> Bandit:
     return Bandit(
         bandit_id=row["bandit_id"],
-        project=row["project"],
-        model=row["model"],
         plan=BanditPlan(**row["plan"]),
         running=row["running"],
-        champion=row["champion"],
         first_table=row["first_table"],
-        table=row["table_version"],
         judged=row["judged"],
-        author=row["author"],
-        reason=row["reason"],
-        correlation_id=row["correlation_id"],
-        started_at=row["started_at"],
         weighed_at=row["weighed_at"],
         outcome=row["outcome"],
+        **beginning_of(row),
     )

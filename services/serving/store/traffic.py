@@ -70,8 +70,8 @@ async def insert(connection: Connection, table: TrafficTable) -> None:
     )
     await connection.execute(
         "insert into traffic_table (project, model, version, state, plan, salt, intervals,"
-        " champion, cause, author, reason, correlation_id, owner, created_at)"
-        " values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+        " champion, cause, author, reason, correlation_id, owner, created_at, in_force_at)"
+        " values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
         table.project,
         table.model,
         table.version,
@@ -86,6 +86,7 @@ async def insert(connection: Connection, table: TrafficTable) -> None:
         table.correlation_id,
         table.owner,
         table.created_at,
+        table.in_force_at,
     )
 
 
@@ -160,14 +161,15 @@ async def fail(connection: Connection, table: TrafficTable, *, reason: str) -> b
     return moved == "UPDATE 1"
 
 
-async def end(connection: Connection, *, project: str, model: str) -> bool:
-    """The table in force is so no more; False if there was none."""
-    moved: str = await connection.execute(
-        f"update traffic_table set state='ended' where {_MODEL} and state='in_force'",  # noqa: S608
+async def end(connection: Connection, *, project: str, model: str) -> TrafficTable | None:
+    """The table in force is so no more; returns it, if there was one."""
+    row = await connection.fetchrow(
+        f"update traffic_table set state='ended' where {_MODEL} and state='in_force'"  # noqa: S608
+        " returning *",
         project,
         model,
     )
-    return moved == "UPDATE 1"
+    return _table(row) if row else None
 
 
 def _order(row: asyncpg.Record) -> Order:

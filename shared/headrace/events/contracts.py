@@ -196,6 +196,7 @@ CONTRACTS: Final[tuple[Contract[Data], ...]] = cast(
         _contract("serving", traffic.TrafficTableChanged, topics.SERVING_TRAFFIC, "model"),
         _contract("serving", traffic.TrafficTableFailed, topics.SERVING_TRAFFIC, "model"),
         _contract("serving", traffic.RolloutChanged, topics.SERVING_TRAFFIC, "model"),
+        _contract("serving", traffic.ExperimentChanged, topics.SERVING_TRAFFIC, "model"),
         _contract(
             "serving",
             traffic.TrafficState,

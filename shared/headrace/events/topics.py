@@ -161,7 +161,7 @@ GROUPS: Final[Mapping[str, tuple[Topic, ...]]] = {
 """Consumer groups, `<service>.<lane>`, and the topics that each one reads."""
 
 VIEWS: Final[Mapping[str, tuple[Topic, ...]]] = {
-    "serving": (REGISTRY_ALIASES,),
+    "serving": (REGISTRY_ALIASES, SERVING_TRAFFIC_STATE),
     "console": (
         REGISTRY_ALIASES,
         SERVING_STATE,

@@ -8,9 +8,9 @@ from typing import Any
 import asyncpg
 import pytest
 
-from headrace.events import RolloutChanged
+from headrace.events import ExperimentChanged, RolloutChanged
 from headrace.runtime.bus import Caller, Event
-from services.registry.api.live_rollouts import on_rollout_changed
+from services.registry.api.live_traffic import on_experiment_changed, on_rollout_changed
 from tests.component.registry.conftest import (
     API,
     MLFLOW,
@@ -390,6 +390,46 @@ async def test_a_rollout_that_proved_its_canary_has_it_promoted(registry: Regist
     (_, decided) = await registry.events("PromotionDecided")
     assert (decided.data.outcome, decided.data.reason) == ("approved", "errors: as good")
     assert decided.correlation_id == proven.correlation_id
+
+
+@pytest.mark.parametrize(("proven", "outcome"), [(True, "approved"), (False, "waiting")])
+async def test_a_winner_is_promoted_if_its_experiment_proved_it(
+    registry: Registry, proven: bool, outcome: str
+) -> None:
+    await registry.model("flights")
+    await registry.promote("flights", await registry.version("flights"))
+    version = await registry.version("flights")
+    concluded = _concluded(registry, version=version, proven=proven)
+    async with registry.resources.bus.transaction(Caller.by(concluded)) as tx:
+        await on_experiment_changed(concluded, tx)
+    decided = (await registry.events("PromotionDecided"))[-1]
+    assert (decided.data.version, decided.data.outcome) == (version, outcome)
+    assert await registry.champion("flights") == (version if proven else 1)
+
+
+def _concluded(registry: Registry, *, version: int, proven: bool) -> Event[Any]:
+    return arriving(
+        ExperimentChanged(
+            project=registry.project,
+            experiment_id="e-1",
+            model="flights",
+            experiment="colours",
+            action="conclude",
+            metric="reward",
+            goal="maximize",
+            alpha=0.05,
+            arms=[],
+            champion_version=1,
+            table_version=3,
+            winner="bold",
+            winner_version=version,
+            proven=proven,
+            reason="bold earns more",
+            author="ada",
+            changed_at=MORNING,
+        ),
+        correlation_id="turn-1",
+    )
 
 
 def _rolled_out(registry: Registry, *, version: int, champion: int) -> Event[Any]:

@@ -5,16 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from typing import Any
 
-import httpx
 import tritonclient.grpc.aio as triton
 
-from headrace.events import LabelObserved, RolloutChanged
-from tests.harness import onnx_models
+from headrace.events import RolloutChanged
 from tests.harness.bus import until
 from tests.harness.serving_processes import Serving, ask
+from tests.harness.serving_traffic import begun, call, shown, tell_label, with_candidate
 
 QUICK = {"steps": [20, 50], "step_seconds": 0.2, "step_requests": 20}
 
@@ -22,9 +20,7 @@ QUICK = {"steps": [20, 50], "step_seconds": 0.2, "step_requests": 20}
 async def test_a_canary_as_good_as_the_champion_asks_for_its_promotion(
     serving: Serving, model: str
 ) -> None:
-    await serving.deploy(model, 1, onnx_models.constant(0.0))
-    files = await serving.upload(onnx_models.constant(0.0))
-    await serving.create(model, 2, files)
+    files = await with_candidate(serving, model, champion=0.0, candidate=0.0)
     await _begin(serving, model, version=2, error_tolerance=0.2, **QUICK)
     async with _asked(serving, model):
         asked = await _heard(serving, model, "promote")
@@ -40,8 +36,7 @@ async def test_a_canary_as_good_as_the_champion_asks_for_its_promotion(
 
 
 async def test_a_canary_that_predicts_worse_is_taken_back(serving: Serving, model: str) -> None:
-    await serving.deploy(model, 1, onnx_models.constant(0.0))
-    await serving.create(model, 2, await serving.upload(onnx_models.constant(1.0)))
+    await with_candidate(serving, model, champion=0.0, candidate=1.0)
     quality = {"loss": "brier", "tolerance": 0.05}
     plan = {**QUICK, "step_seconds": 3600, "quality": quality}
     await _begin(serving, model, version=2, **plan)
@@ -57,42 +52,26 @@ async def test_a_canary_that_predicts_worse_is_taken_back(serving: Serving, mode
 
 
 async def test_a_rollout_ends_where_a_person_sets_the_traffic(serving: Serving, model: str) -> None:
-    await serving.deploy(model, 1, onnx_models.constant(0.0))
-    await serving.create(model, 2, await serving.upload(onnx_models.constant(1.0)))
+    await with_candidate(serving, model, champion=0.0, candidate=1.0)
     await _begin(serving, model, version=2, **{**QUICK, "step_seconds": 3600})
-    async with httpx.AsyncClient(base_url=serving.control.url) as http:
-        path = f"/api/serving/v1/models/{model}/traffic"
-        assert (await http.put(path, json={"author": "ada"})).status_code == 202
+    set_ = await call(serving, "PUT", f"{model}/traffic", {"author": "ada"})
+    assert set_.status_code == 202
     stopped = await _heard(serving, model, "abort")
     assert stopped.reason == "somebody set another table"
 
 
 async def test_a_model_has_one_rollout_at_a_time(serving: Serving, model: str) -> None:
-    await serving.deploy(model, 1, onnx_models.constant(0.0))
-    await serving.create(model, 2, await serving.upload(onnx_models.constant(1.0)))
+    await with_candidate(serving, model, champion=0.0, candidate=1.0)
     await _begin(serving, model, version=2, **{**QUICK, "step_seconds": 3600})
-    async with httpx.AsyncClient(base_url=serving.control.url) as http:
-        again = await http.post(_path(model), json={"version": 2, "author": "ada"})
-        assert again.status_code == 409
-        ended = await http.delete(_path(model), params={"author": "ada"})
-        assert ended.status_code == 202
+    again = await call(serving, "POST", f"{model}/rollouts", {"version": 2, "author": "ada"})
+    assert again.status_code == 409
+    ended = await call(serving, "DELETE", f"{model}/rollouts", author="ada")
+    assert ended.status_code == 202
     assert await _state(serving, model) == "aborted"
 
 
-def _path(model: str) -> str:
-    return f"/api/serving/v1/models/{model}/rollouts"
-
-
 async def _begin(serving: Serving, model: str, **body: Any) -> None:
-    """Begin as soon as the version is known."""
-
-    async def taken() -> bool:
-        async with httpx.AsyncClient(base_url=serving.control.url) as http:
-            answer = await http.post(_path(model), json={"author": "ada", **body})
-        assert answer.status_code in {202, 403}, answer.text
-        return answer.status_code == 202
-
-    await until(taken, what="the version known")
+    await begun(serving, "POST", f"{model}/rollouts", body)
 
 
 @asynccontextmanager
@@ -108,7 +87,7 @@ async def _asked(
                 number += 1
                 await ask(client, model, request_id=f"{model}-{number}")
                 if label is not None:
-                    await _tell_label(serving, model, f"{model}-{number}/0", label)
+                    await tell_label(serving, model, f"{model}-{number}", label)
 
     task = asyncio.create_task(keep_asking())
     try:
@@ -116,17 +95,6 @@ async def _asked(
     finally:
         task.cancel()
         await asyncio.wait({task})
-
-
-async def _tell_label(serving: Serving, model: str, prediction_id: str, label: float) -> None:
-    observed = LabelObserved(
-        project=serving.project,
-        model=model,
-        prediction_id=prediction_id,
-        label=label,
-        observed_at=datetime.now(UTC),
-    )
-    await serving.publisher.emit(observed, correlation_id="labels")
 
 
 def _told(serving: Serving, model: str) -> list[RolloutChanged]:
@@ -145,12 +113,10 @@ async def _heard(serving: Serving, model: str, action: str) -> RolloutChanged:
 
 
 async def _state(serving: Serving, model: str) -> str:
-    async with httpx.AsyncClient(base_url=serving.control.url) as http:
-        (rollout,) = (await http.get(_path(model))).json()["rollouts"]
+    (rollout,) = (await shown(serving, f"{model}/rollouts"))["rollouts"]
     return str(rollout["state"])
 
 
 async def _champion_has_all(serving: Serving, model: str) -> bool:
-    async with httpx.AsyncClient(base_url=serving.control.url) as http:
-        shown = (await http.get(f"/api/serving/v1/models/{model}/traffic")).json()["in_force"]
-    return bool(shown and not shown["arms"])
+    table = (await shown(serving, f"{model}/traffic"))["in_force"]
+    return bool(table and not table["arms"])

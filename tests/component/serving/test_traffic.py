@@ -15,32 +15,39 @@ from headrace.events import (
     TrafficTableChanged,
     TrafficTableFailed,
 )
-from tests.harness import onnx_models
 from tests.harness.bus import until
 from tests.harness.serving_processes import Serving, ask, second_worker
+from tests.harness.serving_traffic import (
+    begun,
+    call,
+    in_force,
+    shown,
+    sticky_scores,
+    with_candidate,
+)
 
 
 async def test_a_canary_gets_its_share_and_each_key_its_version(
     serving: Serving, model: str
 ) -> None:
-    await _with_candidate(serving, model)
+    await with_candidate(serving, model)
     table = await _set(serving, model, arms=[{"version": 2, "percent": 30}])
     changed = await serving.heard(TrafficTableChanged, lambda data: data.model == model)
     assert (changed.data.table_version, changed.data.author) == (table["version"], "ada")
     state = await serving.heard(TrafficState, lambda data: data.model == model)
     assert sum(part.end - part.start for part in state.data.buckets if part.arm == "canary") == 3000
     async with second_worker(serving) as other:
-        first = await _scores(serving.grpc, model, keys=400)
-        assert first == await _scores(other.grpc, model, keys=400)
+        first = await sticky_scores(serving.grpc, model, keys=400)
+        assert first == await sticky_scores(other.grpc, model, keys=400)
     assert 80 <= first.count(2.0) <= 160
 
 
 async def test_a_ramp_keeps_every_key_that_had_the_canary(serving: Serving, model: str) -> None:
-    await _with_candidate(serving, model)
+    await with_candidate(serving, model)
     await _set(serving, model, arms=[{"version": 2, "percent": 10}])
-    before = await _scores(serving.grpc, model, keys=300)
+    before = await sticky_scores(serving.grpc, model, keys=300)
     await _set(serving, model, arms=[{"version": 2, "percent": 50}])
-    after = await _scores(serving.grpc, model, keys=300)
+    after = await sticky_scores(serving.grpc, model, keys=300)
     assert all(new == 2.0 for old, new in zip(before, after, strict=True) if old == 2.0)
     assert after.count(2.0) > before.count(2.0)
 
@@ -48,10 +55,10 @@ async def test_a_ramp_keeps_every_key_that_had_the_canary(serving: Serving, mode
 async def test_predictions_are_logged_with_table_arm_and_propensity(
     serving: Serving, model: str
 ) -> None:
-    await _with_candidate(serving, model)
+    await with_candidate(serving, model)
     await serving.score(model, request_id="before")
     table = await _set(serving, model, arms=[{"version": 2, "percent": 25}], experiment="newer-one")
-    await _scores(serving.grpc, model, keys=40)
+    await sticky_scores(serving.grpc, model, keys=40)
 
     def rows() -> dict[str, PredictionLogged]:
         return {
@@ -79,7 +86,7 @@ async def test_predictions_are_logged_with_table_arm_and_propensity(
 async def test_the_answer_says_its_route_and_the_route_is_honoured(
     serving: Serving, model: str
 ) -> None:
-    await _with_candidate(serving, model)
+    await with_candidate(serving, model)
     await _set(serving, model, arms=[{"version": 2, "percent": 50}], experiment="e")
     async with triton.InferenceServerClient(serving.grpc) as client:
         for version in (1, 2):
@@ -93,7 +100,7 @@ async def test_the_answer_says_its_route_and_the_route_is_honoured(
 
 
 async def test_labels_name_versions(serving: Serving, model: str) -> None:
-    files = await _with_candidate(serving, model)
+    files = await with_candidate(serving, model)
     await _set(serving, model, arms=[{"version": 2, "percent": 1}])
     assert await serving.score(model, version="champion") == 1.0
     assert await serving.score(model, version="canary") == 2.0
@@ -110,7 +117,7 @@ async def test_labels_name_versions(serving: Serving, model: str) -> None:
 
 
 async def test_a_shadow_is_compared_and_never_answers(serving: Serving, model: str) -> None:
-    await _with_candidate(serving, model)
+    await with_candidate(serving, model)
     table = await _set(serving, model, shadows=[{"version": 2, "percent": 100}])
     asked: set[str] = set()
 
@@ -147,30 +154,29 @@ async def test_a_shadow_is_compared_and_never_answers(serving: Serving, model: s
 async def test_a_table_that_names_a_broken_version_leaves_the_one_before(
     serving: Serving, model: str
 ) -> None:
-    await _with_candidate(serving, model)
+    await with_candidate(serving, model)
     await _set(serving, model, arms=[{"version": 2, "percent": 100}])
     await serving.create(model, 3, await serving.upload(b"no model at all"))
     await until(lambda: _is_known(serving, model, 3), what="version 3 known")
     await serving.heard(TrafficTableFailed, lambda data: data.model == model)
     assert await serving.score(model) == 2.0
-    failed = (await _get(serving, model))["latest"]
+    failed = (await shown(serving, f"{model}/traffic"))["latest"]
     assert failed["state"] == "failed"
     assert "ONNX Runtime" in failed["failure"]
 
 
 async def test_ending_the_traffic_gives_all_to_the_champion(serving: Serving, model: str) -> None:
-    await _with_candidate(serving, model)
+    await with_candidate(serving, model)
     await _set(serving, model, arms=[{"version": 2, "percent": 100}])
     assert await serving.score(model) == 2.0
-    async with httpx.AsyncClient(base_url=serving.control.url) as http:
-        gone = await http.delete(_path(model), params={"author": "ada", "reason": "enough"})
-        assert gone.status_code == 202, gone.text
-    await _in_force(serving, model, gone.json()["version"])
+    gone = await call(serving, "DELETE", f"{model}/traffic", author="ada", reason="enough")
+    assert gone.status_code == 202, gone.text
+    await in_force(serving, model, gone.json()["version"])
     assert await serving.score(model) == 1.0
 
 
 async def test_a_promotion_ends_the_table(serving: Serving, model: str) -> None:
-    files = await _with_candidate(serving, model)
+    files = await with_candidate(serving, model)
     await _set(serving, model, arms=[{"version": 2, "percent": 10}])
     await serving.promote(model, 2, files)
     await until(lambda: serving.is_champion(model, 2), what="version 2 answers")
@@ -182,20 +188,20 @@ async def test_a_promotion_ends_the_table(serving: Serving, model: str) -> None:
 async def test_a_restarted_control_process_and_worker_route_as_before(
     serving: Serving, model: str
 ) -> None:
-    await _with_candidate(serving, model)
+    await with_candidate(serving, model)
     await _set(serving, model, arms=[{"version": 2, "percent": 40}])
-    before = await _scores(serving.grpc, model, keys=200)
+    before = await sticky_scores(serving.grpc, model, keys=200)
     serving.worker.kill()
     serving.control.kill()
     serving.control.start()
     serving.worker.start()
     await serving.control.wait_ready()
     await serving.worker.wait_ready()
-    assert await _scores(serving.grpc, model, keys=200) == before
+    assert await sticky_scores(serving.grpc, model, keys=200) == before
 
 
 async def test_what_cannot_be_a_table_is_refused_by_name(serving: Serving, model: str) -> None:
-    await _with_candidate(serving, model)
+    await with_candidate(serving, model)
     for body, status, field in (
         (
             {"arms": [{"version": 2, "percent": 60}, {"version": 2, "percent": 1}]},
@@ -215,35 +221,15 @@ async def test_what_cannot_be_a_table_is_refused_by_name(serving: Serving, model
     assert unknown.status_code == 404
 
 
-async def _with_candidate(serving: Serving, model: str) -> list[Any]:
-    await serving.deploy(model, 1, onnx_models.constant(1.0))
-    files = await serving.upload(onnx_models.constant(2.0))
-    await serving.create(model, 2, files)
-    return files
-
-
-def _path(model: str) -> str:
-    return f"/api/serving/v1/models/{model}/traffic"
+async def _set(serving: Serving, model: str, **body: Any) -> dict[str, Any]:
+    """Set the traffic as soon as its versions are known, and wait until it is in force."""
+    table = await begun(serving, "PUT", f"{model}/traffic", {"reason": "a test", **body})
+    await in_force(serving, model, table["version"])
+    return table
 
 
 async def _put(serving: Serving, model: str, body: dict[str, Any]) -> httpx.Response:
-    async with httpx.AsyncClient(base_url=serving.control.url) as http:
-        return await http.put(_path(model), json={"author": "ada", "reason": "a test", **body})
-
-
-async def _set(serving: Serving, model: str, **body: Any) -> dict[str, Any]:
-    """Set the traffic as soon as its versions are known, and wait until it is in force."""
-    answers: list[httpx.Response] = []
-
-    async def taken() -> bool:
-        answers.append(await _put(serving, model, body))
-        return answers[-1].status_code != 403
-
-    await until(taken, what="the versions known")
-    assert answers[-1].status_code == 202, answers[-1].text
-    table: dict[str, Any] = answers[-1].json()
-    await _in_force(serving, model, table["version"])
-    return table
+    return await call(serving, "PUT", f"{model}/traffic", {"author": "ada", **body})
 
 
 async def _is_known(serving: Serving, model: str, version: int) -> bool:
@@ -251,27 +237,5 @@ async def _is_known(serving: Serving, model: str, version: int) -> bool:
     return (await _put(serving, model, body)).status_code == 202
 
 
-async def _get(serving: Serving, model: str) -> dict[str, Any]:
-    async with httpx.AsyncClient(base_url=serving.control.url) as http:
-        shown: dict[str, Any] = (await http.get(_path(model))).json()
-    return shown
-
-
-async def _in_force(serving: Serving, model: str, version: int) -> None:
-    async def there() -> bool:
-        in_force = (await _get(serving, model))["in_force"]
-        return bool(in_force and in_force["version"] == version)
-
-    await until(there, what=f"table {version} in force")
-
-
 async def _nothing_in_force(serving: Serving, model: str) -> bool:
-    return (await _get(serving, model))["in_force"] is None
-
-
-async def _scores(url: str, model: str, *, keys: int) -> list[float]:
-    async with triton.InferenceServerClient(url) as client:
-        return [
-            await ask(client, model, headers={"x-sticky-key": f"user-{number}"})
-            for number in range(keys)
-        ]
+    return (await shown(serving, f"{model}/traffic"))["in_force"] is None

@@ -7,15 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.serving.domain.bandit import BanditPlan, Rewards, weights
+from services.serving.domain.bandit import BanditPlan, weights
+from services.serving.domain.judging import Total
 from services.serving.domain.traffic import BUCKETS
 
 
 @st.composite
-def _earned(draw: st.DrawFn) -> dict[str, Rewards]:
+def _earned(draw: st.DrawFn) -> dict[str, Total]:
     names = draw(st.lists(st.sampled_from("abcdefgh"), min_size=2, unique=True))
     return {
-        name: Rewards(
+        name: Total(
             count=(count := draw(st.integers(0, 1000))),
             total=draw(st.floats(0, 1)) * count,
             squares=float(count),
@@ -26,7 +27,7 @@ def _earned(draw: st.DrawFn) -> dict[str, Rewards]:
 
 @given(earned=_earned(), floor=st.integers(0, 1250), kind=st.sampled_from(["b", "g"]))
 def test_shares_add_up_and_never_fall_below_the_floor(
-    earned: dict[str, Rewards], floor: int, kind: str
+    earned: dict[str, Total], floor: int, kind: str
 ) -> None:
     plan = BanditPlan(versions={}, floor=floor, reward="bernoulli" if kind == "b" else "gaussian")
     shares = weights(plan, earned, random=np.random.default_rng(1))
@@ -35,7 +36,7 @@ def test_shares_add_up_and_never_fall_below_the_floor(
 
 
 def test_arms_that_earned_nothing_yet_share_evenly() -> None:
-    earned = {name: Rewards() for name in "abcd"}
+    earned = {name: Total() for name in "abcd"}
     shares = weights(BanditPlan(versions={}), earned, random=np.random.default_rng(1))
     assert all(abs(share - BUCKETS / 4) < 300 for share in shares.values())
 
@@ -50,7 +51,7 @@ def test_the_better_arm_gets_nearly_all_in_the_end(kind: str) -> None:
     won = 0
     for seed in range(30):
         random = np.random.default_rng(seed)
-        earned = {name: Rewards() for name in means}
+        earned = {name: Total() for name in means}
         shares = weights(plan, earned, random=random)
         for _ in range(20):
             for name, mean in means.items():
@@ -61,7 +62,7 @@ def test_the_better_arm_gets_nearly_all_in_the_end(kind: str) -> None:
                     else (random.random(count) < mean).astype(float)
                 )
                 before = earned[name]
-                earned[name] = Rewards(
+                earned[name] = Total(
                     count=before.count + count,
                     total=before.total + float(given.sum()),
                     squares=before.squares + float((given**2).sum()),

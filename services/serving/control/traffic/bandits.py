@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Final
 
 import numpy as np
 
-from headrace.errors import Conflict, HeadraceError
 from headrace.ids import new_id
-from headrace.runtime.bus import Bus, Caller, Tx
+from headrace.runtime.bus import Tx
 from headrace.runtime.clock import Clock
-from headrace.runtime.telemetry import Log
-from services.serving.control.traffic.outcomes import Outcomes
+from headrace.runtime.db import Connection
+from services.serving.control.traffic.driving import begin, why_over
 from services.serving.control.traffic.setting import set_traffic
-from services.serving.domain.bandit import Bandit, BanditPlan, Rewards, check_bandit, weights
+from services.serving.control.traffic.telling import tell_driverless
+from services.serving.domain.bandit import Bandit, BanditPlan, check_bandit, weights
+from services.serving.domain.judging import Total
 from services.serving.domain.traffic import (
     Arm,
     Plan,
@@ -24,62 +23,36 @@ from services.serving.domain.traffic import (
     TableState,
     TrafficTable,
 )
-from services.serving.store import bandits, rollouts, traffic
-
-_PAUSE: Final = 0.5
+from services.serving.store import bandits, outcomes
 
 
 class BanditDriver:
     """Every change of weights commits with its table; a restart goes on from the schema."""
 
-    def __init__(
-        self,
-        *,
-        project: str,
-        bus: Bus,
-        outcomes: Outcomes,
-        clock: Clock,
-        random: np.random.Generator,
-        noted: Callable[[], None],
-        log: Log,
-    ) -> None:
-        """`noted` is called after a table was set."""
+    def __init__(self, *, project: str, clock: Clock, random: np.random.Generator) -> None:
         self._project = project
-        self._bus = bus
-        self._outcomes = outcomes
         self._clock = clock
         self._random = random
-        self._noted = noted
-        self._log = log
 
     async def start(
         self, tx: Tx, *, model: str, plan: BanditPlan, author: str, reason: str
     ) -> Bandit:
         """A new bandit with even weights. Raises Conflict while something else drives the model."""
         check_bandit(plan)
-        champion = await traffic.lock(tx.connection, project=self._project, model=model)
-        rolled = await rollouts.running(tx.connection, project=self._project)
-        weighed = await bandits.running(tx.connection, project=self._project)
-        if model in {each.model for each in rolled} | {each.model for each in weighed}:
-            raise Conflict(f"a rollout or a bandit of {model!r} runs already; end it first")
         now = self._clock.now()
+        beginning = await begin(
+            tx, project=self._project, model=model, author=author, reason=reason, now=now
+        )
         bandit = Bandit(
             bandit_id=new_id(),
-            project=self._project,
-            model=model,
             plan=plan,
             running=True,
-            champion=champion or 0,
             first_table=0,
-            table=0,
             judged=0,
-            author=author,
-            reason=reason,
-            correlation_id=tx.caller.correlation_id if tx.caller else new_id(),
-            started_at=now,
             weighed_at=now,
+            **beginning,
         )
-        nothing = {arm: Rewards() for arm in bandit.arms}
+        nothing = {arm: Total() for arm in bandit.arms}
         table = await self._weigh(tx, bandit, nothing, reason or "a bandit begins")
         bandit = replace(bandit, first_table=table.version, table=table.version)
         await bandits.insert(tx.connection, bandit)
@@ -87,50 +60,23 @@ class BanditDriver:
 
     async def end(self, tx: Tx, bandit: Bandit, *, reason: str) -> None:
         """Weights stay as they are; nobody makes them anew."""
-        await bandits.move(tx.connection, replace(bandit, running=False, outcome=reason))
-        await rollouts.forget_outcomes(tx.connection, project=self._project, model=bandit.model)
+        if await bandits.move(tx.connection, replace(bandit, running=False, outcome=reason)):
+            await outcomes.forget(tx.connection, project=self._project, model=bandit.model)
+            await tell_driverless(tx, bandit.table, project=self._project, model=bandit.model)
 
-    async def run(self) -> None:
-        """Until cancelled; what fails is tried again."""
-        while True:
-            try:
-                for bandit in await self._running():
-                    await self._look_at(bandit)
-            except Exception as error:
-                self._log.warning("bandits_interrupted", reason=repr(error))
-            await asyncio.sleep(_PAUSE)
-
-    async def _running(self) -> list[Bandit]:
-        async with self._bus.transaction() as tx:
-            found = await bandits.running(tx.connection, project=self._project)
-            self._outcomes.watch_bandits(found)
-            await self._outcomes.flush(tx)
-        return found
-
-    async def _look_at(self, bandit: Bandit) -> None:
-        try:
-            async with self._bus.transaction(Caller(correlation_id=bandit.correlation_id)) as tx:
-                changed = await self._step(tx, bandit)
-        except HeadraceError as error:
-            self._log.warning("bandit_waits", model=bandit.model, reason=str(error))
-            return
-        if changed:
-            self._noted()
-
-    async def _step(self, tx: Tx, bandit: Bandit) -> bool:
-        champion = await traffic.lock(tx.connection, project=self._project, model=bandit.model)
-        table = await traffic.latest(tx.connection, project=self._project, model=bandit.model)
-        if champion != bandit.champion or table is None or table.version != bandit.table:
-            await self.end(tx, bandit, reason="another champion, or somebody set another table")
-            return False
-        if table.state is TableState.FAILED:
-            await self.end(tx, bandit, reason=table.failure or "its table failed")
+    async def step(
+        self, tx: Tx, bandit: Bandit, champion: int | None, table: TrafficTable | None
+    ) -> bool:
+        """Weigh the arms anew if it is time to and rewards came; ends what cannot go on."""
+        over = why_over(bandit, champion, table)
+        if over is not None or table is None:
+            await self.end(tx, bandit, reason=over or "its table is gone")
             return False
         now = self._clock.now()
         due = (now - bandit.weighed_at).total_seconds() >= bandit.plan.seconds
         if table.state is not TableState.IN_FORCE or not due:
             return False
-        earned = await bandits.rewards(tx.connection, bandit)
+        earned = await earned_by(tx.connection, bandit)
         judged = sum(each.count for each in earned.values())
         if judged == bandit.judged:
             return False
@@ -141,7 +87,7 @@ class BanditDriver:
         return True
 
     async def _weigh(
-        self, tx: Tx, bandit: Bandit, earned: Mapping[str, Rewards], reason: str
+        self, tx: Tx, bandit: Bandit, earned: Mapping[str, Total], reason: str
     ) -> TrafficTable:
         shares = weights(bandit.plan, earned, random=self._random)
         arms = tuple(
@@ -158,3 +104,16 @@ class BanditDriver:
         return await set_traffic(
             tx, project=self._project, model=bandit.model, setting=setting, now=self._clock.now()
         )
+
+
+async def earned_by(connection: Connection, bandit: Bandit) -> dict[str, Total]:
+    """What every arm earned since the bandit began; each prediction counts once."""
+    watched = bandit.watched
+    earned = await outcomes.totals(
+        connection,
+        project=bandit.project,
+        model=bandit.model,
+        first=watched.first,
+        last=watched.last,
+    )
+    return {arm: earned.get(arm, Total()) for arm in bandit.arms}

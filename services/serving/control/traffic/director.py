@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from headrace.errors import Permanent, Refused
-from headrace.events import (
-    BucketRange,
-    TrafficArm,
-    TrafficShadow,
-    TrafficState,
-    TrafficTableChanged,
-    TrafficTableFailed,
-)
+from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime
+
+from headrace.errors import Conflict, Permanent, Refused
+from headrace.events import TrafficState, TrafficTableFailed
 from headrace.runtime.bus import Bus, Caller, Tx
 from headrace.runtime.clock import Clock
 from headrace.runtime.telemetry import Log
 from services.serving.control.rollout import Rollout
+from services.serving.control.traffic.remembering import put_back
+from services.serving.control.traffic.states import TrafficStates, orders_of, table_of
+from services.serving.control.traffic.telling import (
+    emptied,
+    end_traffic,
+    tell_in_force,
+    tell_state,
+)
 from services.serving.domain import Order
 from services.serving.domain.traffic import TableState, TrafficTable
 from services.serving.link.messages import (
@@ -29,8 +34,19 @@ from services.serving.store import traffic
 class TrafficDirector:
     """One table of a model at a time, between its deployments."""
 
-    def __init__(self, *, project: str, bus: Bus, rollout: Rollout, clock: Clock, log: Log) -> None:
+    def __init__(
+        self,
+        *,
+        project: str,
+        bus: Bus,
+        rollout: Rollout,
+        told: TrafficStates,
+        clock: Clock,
+        log: Log,
+    ) -> None:
+        """`told` is what the state topic says of tables, also of those that our schema lost."""
         self._project = project
+        self._told = told
         self._bus = bus
         self._rollout = rollout
         self._clock = clock
@@ -57,6 +73,34 @@ class TrafficDirector:
             await self._put_in_force(table)
         return True
 
+    async def recall(self) -> None:
+        """Take over the tables that the state topic knows and our schema does not."""
+        for state, correlation_id in self._told.states:
+            await self._recall_one(state, table_of(state, correlation_id=correlation_id))
+
+    async def _recall_one(self, state: TrafficState, table: TrafficTable) -> None:
+        async with self._bus.transaction(Caller(correlation_id=table.correlation_id)) as tx:
+            champion = await traffic.lock(tx.connection, project=self._project, model=table.model)
+            known = await traffic.latest(tx.connection, project=self._project, model=table.model)
+            if known is not None and known.version >= table.version:
+                return
+            for order in orders_of(state):
+                await traffic.know_version(tx.connection, order)
+            await traffic.end(tx.connection, project=self._project, model=table.model)
+            if champion == table.champion:
+                await traffic.insert(tx.connection, table)
+                await self._put_driver_back(tx, state)
+            else:
+                ended = emptied(table, at=self._clock.now(), reason="another one is champion")
+                await traffic.insert(tx.connection, replace(ended, state=TableState.ENDED))
+                await tell_state(tx, ended)
+        self._log.info("traffic_recalled", model=table.model, table=table.version)
+
+    async def _put_driver_back(self, tx: Tx, state: TrafficState) -> None:
+        """Unless the schema, from a backup, has another: that finds its table replaced."""
+        with suppress(Conflict):
+            await put_back(tx.connection, state)
+
     async def restore(self) -> None:
         """Put back the tables in force, before workers are let in."""
         for model in self._rollout.models:
@@ -68,7 +112,7 @@ class TrafficDirector:
                     model, assignment_of(table), await self._orders(table)
                 )
             except Permanent as error:
-                self._log.error("traffic_not_restored", model=model, reason=str(error))
+                await self._lose(table, str(error))
 
     async def _table(self, model: str, state: TableState) -> TrafficTable | None:
         async with self._bus.transaction() as tx:
@@ -84,28 +128,41 @@ class TrafficDirector:
                 model=table.model,
                 versions=table.plan.versions,
             )
+        unknown = sorted(table.plan.versions - known.keys())
+        if unknown:
+            raise Refused(f"version {unknown[0]} of {table.model!r}: its files are not known")
         return list(known.values())
 
     async def _put_in_force(self, table: TrafficTable) -> None:
         async with self._bus.transaction(Caller(correlation_id=table.correlation_id)) as tx:
             done = await traffic.put_in_force(tx.connection, table, at=self._clock.now())
             if done is not None:
-                _emit_changed(tx, done)
+                await tell_in_force(tx, done)
         self._log.info("traffic_changed", model=table.model, table=table.version)
+
+    async def _lose(self, table: TrafficTable, reason: str) -> None:
+        """What was in force cannot be any more: the champion has everything."""
+        async with self._bus.transaction(Caller(correlation_id=table.correlation_id)) as tx:
+            now = self._clock.now()
+            await end_traffic(tx, project=self._project, model=table.model, at=now, reason=reason)
+            tx.emit(_failed(table, reason, now))
+        self._log.error("traffic_not_restored", model=table.model, reason=reason)
 
     async def _give_up(self, table: TrafficTable, reason: str) -> None:
         async with self._bus.transaction(Caller(correlation_id=table.correlation_id)) as tx:
             if await traffic.fail(tx.connection, table, reason=reason):
-                tx.emit(
-                    TrafficTableFailed(
-                        project=table.project,
-                        model=table.model,
-                        table_version=table.version,
-                        reason=reason,
-                        failed_at=self._clock.now(),
-                    )
-                )
+                tx.emit(_failed(table, reason, self._clock.now()))
         self._log.error("traffic_failed", model=table.model, table=table.version, reason=reason)
+
+
+def _failed(table: TrafficTable, reason: str, at: datetime) -> TrafficTableFailed:
+    return TrafficTableFailed(
+        project=table.project,
+        model=table.model,
+        table_version=table.version,
+        reason=reason,
+        failed_at=at,
+    )
 
 
 def assignment_of(table: TrafficTable) -> TrafficAssignment | None:
@@ -127,32 +184,3 @@ def assignment_of(table: TrafficTable) -> TrafficAssignment | None:
             for shadow in plan.shadows
         ],
     )
-
-
-def _emit_changed(tx: Tx, table: TrafficTable) -> None:
-    changed = TrafficTableChanged(
-        project=table.project,
-        model=table.model,
-        table_version=table.version,
-        arms=[
-            TrafficArm(arm=arm.name, version=arm.version, weight=arm.weight)
-            for arm in table.plan.arms
-        ],
-        shadows=[
-            TrafficShadow(version=each.version, weight=each.weight) for each in table.plan.shadows
-        ],
-        experiment=table.plan.experiment,
-        salt=table.salt,
-        cause=table.cause,
-        author=table.author,
-        reason=table.reason,
-        changed_at=table.in_force_at or table.created_at,
-    )
-    event = tx.emit(changed)
-    if assignment_of(table) is None:
-        tx.tombstone(TrafficState, table.project, table.model, causation_id=event)
-        return
-    buckets = [
-        BucketRange(start=each.start, end=each.end, arm=each.arm) for each in table.intervals
-    ]
-    tx.emit(TrafficState(**changed.model_dump(), buckets=buckets), causation_id=event)

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
-from typing import Final, Literal
+from typing import Literal
 
-from headrace.errors import Conflict, HeadraceError
-from headrace.events import ArmComparison, RolloutChanged
+from headrace.events import ArmComparison, PromotionDecided, RolloutChanged
 from headrace.ids import new_id
-from headrace.runtime.bus import Bus, Caller, Tx
+from headrace.runtime.bus import Event, Tx
 from headrace.runtime.clock import Clock
 from headrace.runtime.telemetry import Log
 from services.serving.control.fleet import Fleet
-from services.serving.control.traffic.outcomes import Outcomes
+from services.serving.control.traffic.counting import arm_counts
+from services.serving.control.traffic.driving import begin, why_over
 from services.serving.control.traffic.setting import set_traffic
+from services.serving.domain.judging import Total
 from services.serving.domain.rollouts import (
     CANARY_ARM,
     Decision,
@@ -32,67 +31,42 @@ from services.serving.domain.traffic import (
     CHAMPION_ARM,
     Arm,
     ArmSeen,
-    Counts,
     Losses,
     Plan,
     Setting,
     TableState,
     TrafficTable,
 )
-from services.serving.store import bandits, rollouts, traffic
+from services.serving.store import outcomes, rollouts, traffic
 
-_PAUSE: Final = 0.5
 _Action = Literal["start", "advance", "promote", "abort", "finish"]
 
 
 class RolloutDriver:
     """Every decision commits with its table and its event; a restart goes on from the schema."""
 
-    def __init__(
-        self,
-        *,
-        project: str,
-        bus: Bus,
-        fleet: Fleet,
-        outcomes: Outcomes,
-        clock: Clock,
-        noted: Callable[[], None],
-        log: Log,
-    ) -> None:
-        """`noted` is called after a table was set."""
+    def __init__(self, *, project: str, fleet: Fleet, clock: Clock, log: Log) -> None:
         self._project = project
-        self._bus = bus
         self._fleet = fleet
-        self._outcomes = outcomes
         self._clock = clock
-        self._noted = noted
         self._log = log
 
     async def start(
         self, tx: Tx, *, model: str, plan: RolloutPlan, author: str, reason: str
     ) -> Rollout:
-        """A new rollout with its first table. Raises Conflict while another one runs."""
+        """A new rollout with its first table. Raises Conflict while something drives it."""
         check_rollout(plan)
-        champion = await traffic.lock(tx.connection, project=self._project, model=model)
-        running = await rollouts.running(tx.connection, project=self._project)
-        weighed = await bandits.running(tx.connection, project=self._project)
-        if model in {each.model for each in running} | {each.model for each in weighed}:
-            raise Conflict(f"a rollout or a bandit of {model!r} runs already; end it first")
         now = self._clock.now()
+        beginning = await begin(
+            tx, project=self._project, model=model, author=author, reason=reason, now=now
+        )
         rollout = Rollout(
             rollout_id=new_id(),
-            project=self._project,
-            model=model,
             plan=plan,
             state=RolloutState.RUNNING,
             step=0,
-            table=0,
-            champion=champion or 0,
-            author=author,
-            reason=reason,
-            correlation_id=tx.caller.correlation_id if tx.caller else new_id(),
-            started_at=now,
             step_at=now,
+            **beginning,
         )
         table = await self._set_table(tx, rollout, plan.steps[0], reason)
         rollout = replace(rollout, table=table.version)
@@ -104,74 +78,49 @@ class RolloutDriver:
         """Give everything back to the champion, whatever was seen."""
         await self._abort(tx, rollout, Decision(act="abort", findings=(), reason=reason))
 
-    async def run(self) -> None:
-        """Until cancelled; what fails is tried again."""
-        while True:
-            try:
-                for rollout in await self._running():
-                    await self._look_at(rollout)
-            except Exception as error:
-                self._log.warning("rollouts_interrupted", reason=repr(error))
-            await asyncio.sleep(_PAUSE)
-
-    async def _running(self) -> list[Rollout]:
-        async with self._bus.transaction() as tx:
-            running = await rollouts.running(tx.connection, project=self._project)
-            self._outcomes.watch(running)
-            await self._outcomes.flush(tx)
-        return running
-
-    async def _look_at(self, rollout: Rollout) -> None:
-        caller = Caller(correlation_id=rollout.correlation_id)
-        try:
-            async with self._bus.transaction(caller) as tx:
-                changed = await self._step(tx, rollout)
-        except HeadraceError as error:
-            self._log.warning("rollout_waits", model=rollout.model, reason=str(error))
+    async def on_rejected(self, event: Event[PromotionDecided], tx: Tx) -> None:
+        """The promotion that a rollout asked for was refused: the champion has everything again."""
+        data = event.data
+        if await traffic.lock(tx.connection, project=self._project, model=data.model) is None:
             return
-        if changed:
-            self._noted()
+        for rollout in await rollouts.running(tx.connection, project=self._project):
+            asked = rollout.state is RolloutState.PROMOTING
+            if asked and (rollout.model, rollout.plan.version) == (data.model, data.version):
+                await self.abort(tx, rollout, reason=f"its promotion was rejected: {data.reason}")
 
-    async def _step(self, tx: Tx, rollout: Rollout) -> bool:
-        """Whether there may be a new table."""
-        champion = await traffic.lock(tx.connection, project=self._project, model=rollout.model)
-        table = await traffic.latest(tx.connection, project=self._project, model=rollout.model)
+    async def step(
+        self, tx: Tx, rollout: Rollout, champion: int | None, table: TrafficTable | None
+    ) -> bool:
+        """Take the step that follows from what was seen, if any; ends what cannot go on."""
         if champion == rollout.plan.version:
             await self._end(tx, rollout, RolloutState.PROMOTED, "finish", "it is champion now")
-        elif champion != rollout.champion:
-            await self._end(tx, rollout, RolloutState.ABORTED, "abort", "another one is champion")
-        elif table is None or table.version != rollout.table:
-            reason = "somebody set another table"
+            return False
+        over = why_over(rollout, champion, table)
+        if over is not None or table is None:
+            reason = over or "its table is gone"
             await self._end(tx, rollout, RolloutState.ABORTED, "abort", reason)
-        elif table.state is TableState.FAILED:
-            reason = table.failure or "its table failed"
-            await self._end(tx, rollout, RolloutState.ABORTED, "abort", reason)
-        elif table.state is TableState.IN_FORCE and rollout.state is RolloutState.RUNNING:
-            current = replace(rollout, step_at=table.in_force_at or rollout.step_at)
-            return await self._act(tx, current, await self._decision(tx, current))
-        return False
+            return False
+        if table.state is not TableState.IN_FORCE or rollout.state is not RolloutState.RUNNING:
+            return False
+        current = replace(rollout, step_at=table.in_force_at or rollout.step_at)
+        return await self._act(tx, current, await self._decision(tx, current))
 
     async def _decision(self, tx: Tx, rollout: Rollout) -> Decision:
-        losses = await rollouts.losses(tx.connection, rollout)
+        totals = await outcomes.totals(
+            tx.connection,
+            project=self._project,
+            model=rollout.model,
+            first=rollout.table,
+            last=rollout.table,
+        )
         canary, champion = (
-            ArmSeen(counts=self._counts(rollout, arm), losses=losses.get(arm, Losses()))
+            ArmSeen(
+                counts=arm_counts(self._fleet.statuses, rollout.model, rollout.table, arm),
+                losses=_losses(totals.get(arm, Total())),
+            )
             for arm in (CANARY_ARM, CHAMPION_ARM)
         )
         return decide(rollout, canary, champion, now=self._clock.now())
-
-    def _counts(self, rollout: Rollout, arm: str) -> Counts:
-        """Over the workers that are here; one that died takes its counts of the step along."""
-        counts = Counts()
-        for status in self._fleet.statuses:
-            for model in status.models:
-                if model.name != rollout.model or model.table != rollout.table:
-                    continue
-                for each in model.arms:
-                    if each.arm == arm:
-                        counts += Counts(
-                            requests=each.requests, failures=each.failures, slow=each.slow
-                        )
-        return counts
 
     async def _act(self, tx: Tx, rollout: Rollout, decision: Decision) -> bool:
         match decision.act:
@@ -224,9 +173,7 @@ class RolloutDriver:
         if await rollouts.move(tx.connection, ended):
             weight = BUCKETS if state is RolloutState.PROMOTED else 0
             _emit(tx, rollout, action, weight, found, reason, now)
-            await rollouts.forget_outcomes(
-                tx.connection, project=self._project, model=rollout.model
-            )
+            await outcomes.forget(tx.connection, project=self._project, model=rollout.model)
 
     async def _set_table(self, tx: Tx, rollout: Rollout, weight: int, reason: str) -> TrafficTable:
         arm = Arm(name=CANARY_ARM, version=rollout.plan.version, weight=weight)
@@ -241,6 +188,10 @@ class RolloutDriver:
         return await set_traffic(
             tx, project=self._project, model=rollout.model, setting=setting, now=self._clock.now()
         )
+
+
+def _losses(total: Total) -> Losses:
+    return Losses(count=total.count, total=total.total)
 
 
 def _emit(

@@ -26,9 +26,7 @@ async def set_traffic(
     the setting expects, InvalidInput for a plan that cannot be, Refused for versions whose files
     are not known.
     """
-    champion = await traffic.lock(tx.connection, project=project, model=model)
-    if champion is None:
-        raise NotFound(f"model {model!r} has no champion: there is no traffic to split")
+    champion = await lock_traffic(tx, project=project, model=model)
     before = await traffic.latest(tx.connection, project=project, model=model)
     number = before.version if before else 0
     if setting.expected is not None and setting.expected != number:
@@ -55,6 +53,17 @@ async def set_traffic(
     )
     await traffic.insert(tx.connection, table)
     return table
+
+
+async def lock_traffic(tx: Tx, *, project: str, model: str) -> int:
+    """Let nobody else set a model's traffic until the commit; returns its champion.
+
+    Raises NotFound when nothing answers for the model.
+    """
+    champion = await traffic.lock(tx.connection, project=project, model=model)
+    if champion is None:
+        raise NotFound(f"model {model!r} has no champion: there is no traffic to split")
+    return champion
 
 
 async def _check_known(tx: Tx, project: str, model: str, versions: frozenset[int]) -> None:
