@@ -9,12 +9,14 @@ import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from fastapi import APIRouter
 
 from headrace.runtime.ids import new_id
 from headrace.runtime.service import Resources, Service
+from headrace.runtime.telemetry import Log
 from services.serving.settings import Settings
 from services.serving.worker.batches import MAX_ROWS
 from services.serving.worker.batching.lane import LaneLimits
@@ -37,7 +39,7 @@ from services.serving.worker.rest import PREFIX, Limits, RestApplication
 from services.serving.worker.routing.meters import ShadowCollector
 from services.serving.worker.routing.shadow_link import ShadowLink
 from services.serving.worker.routing.shadows import Shadows
-from services.serving.worker.statistics import Statistics
+from services.serving.worker.statistics import Ledger, NodeStatistics, Statistics
 from services.serving.worker.table import Serving
 
 _GRACE_SECONDS: Final = 5.0
@@ -197,7 +199,9 @@ class Worker:
             full=log.wake,
             rules=rules,
         )
-        statistics = Statistics()
+        folder = settings.socket.with_name(f"{settings.socket.name}.counts")
+        ledger = _ledger(folder, settings, resources.log)
+        statistics = Statistics(ledger)
         shadows = Shadows()
         inference = Inference(
             serving=self._serving,
@@ -216,7 +220,7 @@ class Worker:
         dispatcher = Dispatcher(
             serving=self._serving,
             inference=inference,
-            statistics=statistics,
+            statistics=NodeStatistics(statistics, ledger=ledger, folder=folder),
             server_name=settings.server_name,
             max_rows=settings.max_batch_rows,
             log_switches=switches,
@@ -247,6 +251,15 @@ class Worker:
                 shadows=shadows,
             ),
         )
+
+
+def _ledger(folder: Path, settings: Settings, log: Log) -> Ledger:
+    """Named for what no two workers of a machine share, so that its successor finds it."""
+    try:
+        return Ledger.claim(folder, str(settings.worker_http_port))
+    except OSError as error:
+        log.warning("counts_not_shared", reason=repr(error))
+        return Ledger()
 
 
 def _tls(settings: Settings) -> Tls | None:
