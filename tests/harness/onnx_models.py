@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from onnx import TensorProto, checker, helper
@@ -118,6 +119,29 @@ def any_width() -> bytes:
         nodes=[helper.make_node("Identity", ["x"], ["y"])],
         inputs=[_value("x", TensorProto.FLOAT, ["rows", "columns"])],
         outputs=[_value("y", TensorProto.FLOAT, ["rows", "columns"])],
+    )
+
+
+def classifier(labels: Sequence[str] | Sequence[int]) -> bytes:
+    """`x` FP32 [-1,classes] -> `label` [-1], the best one, and `scores` FP32 [-1,classes]: `x`."""
+    count = len(labels)
+    named = all(isinstance(label, str) for label in labels)
+    node = helper.make_node(
+        "LinearClassifier",
+        ["x"],
+        ["label", "scores"],
+        domain="ai.onnx.ml",
+        coefficients=[float(row == column) for row in range(count) for column in range(count)],
+        intercepts=[0.0] * count,
+        **{"classlabels_strings" if named else "classlabels_ints": list(labels)},
+    )
+    return _model(
+        nodes=[node],
+        inputs=[_value("x", TensorProto.FLOAT, ["rows", count])],
+        outputs=[
+            _value("label", TensorProto.STRING if named else TensorProto.INT64, ["rows"]),
+            _value("scores", TensorProto.FLOAT, ["rows", count]),
+        ],
     )
 
 

@@ -46,6 +46,7 @@ _FILES: Final[tuple[FileDescriptor, ...]] = (
 )
 EXTENSIONS: Final = (
     "binary_tensor_data",
+    "classification",
     "logging",
     "model_configuration",
     "model_repository",
