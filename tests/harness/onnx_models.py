@@ -158,6 +158,28 @@ def total() -> bytes:
     )
 
 
+def centred() -> bytes:
+    """`x` FP32 [-1,4] -> `y` FP32 [-1,4]: less the mean of all rows, so that rows meddle."""
+    return _model(
+        nodes=[
+            helper.make_node("ReduceMean", ["x"], ["mean"], axes=[0], keepdims=1),
+            helper.make_node("Sub", ["x", "mean"], ["y"]),
+        ],
+        inputs=[_value("x", TensorProto.FLOAT, ["rows", 4])],
+        outputs=[_value("y", TensorProto.FLOAT, ["rows", 4])],
+    )
+
+
+def running_total() -> bytes:
+    """`x` FP32 [-1,4] -> `y` FP32 [-1,4]: each row and those before it."""
+    return _model(
+        nodes=[helper.make_node("CumSum", ["x", "rows"], ["y"])],
+        inputs=[_value("x", TensorProto.FLOAT, ["rows", 4])],
+        outputs=[_value("y", TensorProto.FLOAT, ["rows", 4])],
+        constants=[helper.make_tensor("rows", TensorProto.INT64, [], [0])],
+    )
+
+
 def without_rows() -> bytes:
     """A model whose input is a scalar: nothing that can be batched."""
     return _model(

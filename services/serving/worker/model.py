@@ -12,6 +12,7 @@ from headrace.errors import Refused
 from headrace.limits import RESERVED_COLUMNS
 from services.serving.domain.formats import Format, Tier
 from services.serving.domain.limits import DEFAULT_LIMITS, Limits
+from services.serving.worker.independence import rows_are_independent
 from services.serving.worker.labels import labels_of
 from services.serving.worker.runtimes import open_runtime
 from services.serving.worker.runtimes.runtime import Runtime, TensorSpec, blank
@@ -35,7 +36,9 @@ class Model:
         runtime: Runtime,
         logged_outputs: Sequence[int],
         labels: Sequence[str] = (),
+        independent: bool = True,
     ) -> None:
+        """`independent` says that rows of different requests may share a run."""
         self.name = name
         self.version = version
         self.version_text = str(version)
@@ -46,6 +49,7 @@ class Model:
         self.output_places = {spec.name: place for place, spec in enumerate(self.outputs)}
         self.logged_outputs = tuple(logged_outputs)
         self.labels = tuple(labels)
+        self.independent = independent
         self.run: Callable[[Mapping[str, Array]], list[Array]] = runtime.run
         """All outputs, in their declared order. Raises what the runtime raises."""
 
@@ -86,6 +90,7 @@ def load(
         runtime=runtime,
         logged_outputs=logged,
         labels=labels_of(path, kind),
+        independent=rows_are_independent(runtime.inputs, runtime.run),
     )
 
 
