@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
 from headrace.runtime.ids import new_id
 from headrace.runtime.service import Resources, Service
@@ -57,7 +59,7 @@ def build(settings: Settings) -> Service[Settings]:
         settings=own,
         database=False,
         blobs=False,
-        routes=lambda _: [worker.router()],
+        routes=lambda _: [Route("/api/serving/v1/worker", worker.look)],
         protocols=lambda resources: {PREFIX: worker.rest(resources)},
         background=lambda resources: [lambda: worker.run(resources)],
         checks=lambda _: [worker.trouble],
@@ -138,31 +140,19 @@ class Worker:
             )
         return self._rest
 
-    def router(self) -> APIRouter:
+    async def look(self, _: Request) -> Response:
         """What this worker looks like, for people."""
-        router = APIRouter()
-
-        @router.get("/api/serving/v1/worker")
-        async def worker() -> dict[str, Any]:
-            parts = self._parts
-            status = parts.control.status().model_dump(mode="json") if parts else {}
-            return {
-                "worker": self._id,
-                "ready": await self.trouble() is None,
-                "grpc_port": parts.front.port if parts else None,
-                "prediction_log": {
-                    "held_rows": parts.predictions.held_rows,
-                    "logged_rows": parts.predictions.logged_rows,
-                    "dropped_rows": parts.predictions.dropped_rows,
-                    "sampled_out_rows": sum(parts.predictions.sampled_out.values()),
-                }
-                if parts
-                else {},
-                "log_rules": parts.predictions.rules.versions if parts else {},
-                **status,
-            }
-
-        return router
+        parts = self._parts
+        status = parts.control.status().model_dump(mode="json") if parts else {}
+        shown = {
+            "worker": self._id,
+            "ready": await self.trouble() is None,
+            "grpc_port": parts.front.port if parts else None,
+            "prediction_log": _log_of(parts.predictions) if parts else {},
+            "log_rules": parts.predictions.rules.versions if parts else {},
+            **status,
+        }
+        return JSONResponse(shown)
 
     def _model_control(self, settings: Settings) -> ModelControl:
         if settings.model_control == "events":
@@ -251,6 +241,15 @@ class Worker:
                 shadows=shadows,
             ),
         )
+
+
+def _log_of(predictions: PredictionLog) -> dict[str, int]:
+    return {
+        "held_rows": predictions.held_rows,
+        "logged_rows": predictions.logged_rows,
+        "dropped_rows": predictions.dropped_rows,
+        "sampled_out_rows": sum(predictions.sampled_out.values()),
+    }
 
 
 def _ledger(folder: Path, settings: Settings, log: Log) -> Ledger:
