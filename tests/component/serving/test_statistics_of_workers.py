@@ -88,7 +88,7 @@ async def _index(worker: SupervisedWorker, model: str) -> list[tuple[str, str]]:
 async def _in_prometheus(worker: SupervisedWorker, model: str) -> float:
     async with httpx.AsyncClient() as http:
         shown = (await http.get(f"http://{worker.http}/metrics")).text
-    series = f'nv_inference_request_success_total{{model="{model}",version="1"}} '
+    series = f'nv_inference_request_success{{model="{model}",version="1"}} '
     return sum(
         float(line.removeprefix(series)) for line in shown.splitlines() if line.startswith(series)
     )
