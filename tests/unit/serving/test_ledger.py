@@ -99,13 +99,16 @@ def test_ledger_of_too_many_versions_is_begun_anew(folder: Path) -> None:
     assert Worker(folder, "1").statistics.all() == []
 
 
+@pytest.mark.parametrize("room", [0, 4096])
 def test_full_disk_leaves_the_worker_with_its_own_counts(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, monkeypatch: pytest.MonkeyPatch, room: int
 ) -> None:
-    def full(*_: int) -> None:
-        raise OSError(28, "No space left on device")
+    write = os.pwrite
 
-    monkeypatch.setattr(os, "posix_fallocate", full)
+    def full(file: int, content: bytes, offset: int) -> int:
+        return write(file, content[:room], offset)
+
+    monkeypatch.setattr(os, "pwrite", full)
     worker, other = Worker(folder, "1"), Worker(folder, "2")
     worker.statistics.executed("m", 4, EXECUTION)
     assert worker.node.of([("m", 4)])[0].executions == 1

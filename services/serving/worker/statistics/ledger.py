@@ -97,7 +97,9 @@ class Ledger:
         end = os.fstat(self._file).st_size
         try:
             # Without room on the disk set aside, writing to the memory would kill the process.
-            os.posix_fallocate(self._file, end, _CHUNK)
+            if os.pwrite(self._file, bytes(_CHUNK), end) < _CHUNK:
+                os.ftruncate(self._file, end)
+                return mmap.mmap(-1, _CHUNK)
             return mmap.mmap(self._file, _CHUNK, offset=end)
         except OSError:
             return mmap.mmap(-1, _CHUNK)
