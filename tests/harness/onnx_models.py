@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from onnx import TensorProto, checker, helper
@@ -121,6 +122,29 @@ def any_width() -> bytes:
     )
 
 
+def classifier(labels: Sequence[str] | Sequence[int]) -> bytes:
+    """`x` FP32 [-1,classes] -> `label` [-1], the best one, and `scores` FP32 [-1,classes]: `x`."""
+    count = len(labels)
+    named = all(isinstance(label, str) for label in labels)
+    node = helper.make_node(
+        "LinearClassifier",
+        ["x"],
+        ["label", "scores"],
+        domain="ai.onnx.ml",
+        coefficients=[float(row == column) for row in range(count) for column in range(count)],
+        intercepts=[0.0] * count,
+        **{"classlabels_strings" if named else "classlabels_ints": list(labels)},
+    )
+    return _model(
+        nodes=[node],
+        inputs=[_value("x", TensorProto.FLOAT, ["rows", count])],
+        outputs=[
+            _value("label", TensorProto.STRING if named else TensorProto.INT64, ["rows"]),
+            _value("scores", TensorProto.FLOAT, ["rows", count]),
+        ],
+    )
+
+
 def total() -> bytes:
     """`x` FP32 [-1,4] -> `sum` FP32 [1] over all rows: an output that has none of its own."""
     return _model(
@@ -131,6 +155,28 @@ def total() -> bytes:
         inputs=[_value("x", TensorProto.FLOAT, ["rows", 4])],
         outputs=[_value("sum", TensorProto.FLOAT, [1])],
         constants=[helper.make_tensor("axes", TensorProto.INT64, [1], [0])],
+    )
+
+
+def centred() -> bytes:
+    """`x` FP32 [-1,4] -> `y` FP32 [-1,4]: less the mean of all rows, so that rows meddle."""
+    return _model(
+        nodes=[
+            helper.make_node("ReduceMean", ["x"], ["mean"], axes=[0], keepdims=1),
+            helper.make_node("Sub", ["x", "mean"], ["y"]),
+        ],
+        inputs=[_value("x", TensorProto.FLOAT, ["rows", 4])],
+        outputs=[_value("y", TensorProto.FLOAT, ["rows", 4])],
+    )
+
+
+def running_total() -> bytes:
+    """`x` FP32 [-1,4] -> `y` FP32 [-1,4]: each row and those before it."""
+    return _model(
+        nodes=[helper.make_node("CumSum", ["x", "rows"], ["y"])],
+        inputs=[_value("x", TensorProto.FLOAT, ["rows", 4])],
+        outputs=[_value("y", TensorProto.FLOAT, ["rows", 4])],
+        constants=[helper.make_tensor("rows", TensorProto.INT64, [], [0])],
     )
 
 

@@ -9,12 +9,16 @@ import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
-from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
 from headrace.runtime.ids import new_id
 from headrace.runtime.service import Resources, Service
+from headrace.runtime.telemetry import Log
 from services.serving.settings import Settings
 from services.serving.worker.batches import MAX_ROWS
 from services.serving.worker.batching.lane import LaneLimits
@@ -37,7 +41,7 @@ from services.serving.worker.rest import PREFIX, Limits, RestApplication
 from services.serving.worker.routing.meters import ShadowCollector
 from services.serving.worker.routing.shadow_link import ShadowLink
 from services.serving.worker.routing.shadows import Shadows
-from services.serving.worker.statistics import Statistics
+from services.serving.worker.statistics import Ledger, NodeStatistics, Statistics
 from services.serving.worker.table import Serving
 
 _GRACE_SECONDS: Final = 5.0
@@ -55,7 +59,7 @@ def build(settings: Settings) -> Service[Settings]:
         settings=own,
         database=False,
         blobs=False,
-        routes=lambda _: [worker.router()],
+        routes=lambda _: [Route("/api/serving/v1/worker", worker.look)],
         protocols=lambda resources: {PREFIX: worker.rest(resources)},
         background=lambda resources: [lambda: worker.run(resources)],
         checks=lambda _: [worker.trouble],
@@ -136,31 +140,19 @@ class Worker:
             )
         return self._rest
 
-    def router(self) -> APIRouter:
+    async def look(self, _: Request) -> Response:
         """What this worker looks like, for people."""
-        router = APIRouter()
-
-        @router.get("/api/serving/v1/worker")
-        async def worker() -> dict[str, Any]:
-            parts = self._parts
-            status = parts.control.status().model_dump(mode="json") if parts else {}
-            return {
-                "worker": self._id,
-                "ready": await self.trouble() is None,
-                "grpc_port": parts.front.port if parts else None,
-                "prediction_log": {
-                    "held_rows": parts.predictions.held_rows,
-                    "logged_rows": parts.predictions.logged_rows,
-                    "dropped_rows": parts.predictions.dropped_rows,
-                    "sampled_out_rows": sum(parts.predictions.sampled_out.values()),
-                }
-                if parts
-                else {},
-                "log_rules": parts.predictions.rules.versions if parts else {},
-                **status,
-            }
-
-        return router
+        parts = self._parts
+        status = parts.control.status().model_dump(mode="json") if parts else {}
+        shown = {
+            "worker": self._id,
+            "ready": await self.trouble() is None,
+            "grpc_port": parts.front.port if parts else None,
+            "prediction_log": _log_of(parts.predictions) if parts else {},
+            "log_rules": parts.predictions.rules.versions if parts else {},
+            **status,
+        }
+        return JSONResponse(shown)
 
     def _model_control(self, settings: Settings) -> ModelControl:
         if settings.model_control == "events":
@@ -197,7 +189,9 @@ class Worker:
             full=log.wake,
             rules=rules,
         )
-        statistics = Statistics()
+        folder = settings.socket.with_name(f"{settings.socket.name}.counts")
+        ledger = _ledger(folder, settings, resources.log)
+        statistics = Statistics(ledger)
         shadows = Shadows()
         inference = Inference(
             serving=self._serving,
@@ -216,7 +210,7 @@ class Worker:
         dispatcher = Dispatcher(
             serving=self._serving,
             inference=inference,
-            statistics=statistics,
+            statistics=NodeStatistics(statistics, ledger=ledger, folder=folder),
             server_name=settings.server_name,
             max_rows=settings.max_batch_rows,
             log_switches=switches,
@@ -247,6 +241,24 @@ class Worker:
                 shadows=shadows,
             ),
         )
+
+
+def _log_of(predictions: PredictionLog) -> dict[str, int]:
+    return {
+        "held_rows": predictions.held_rows,
+        "logged_rows": predictions.logged_rows,
+        "dropped_rows": predictions.dropped_rows,
+        "sampled_out_rows": sum(predictions.sampled_out.values()),
+    }
+
+
+def _ledger(folder: Path, settings: Settings, log: Log) -> Ledger:
+    """Named for what no two workers of a machine share, so that its successor finds it."""
+    try:
+        return Ledger.claim(folder, str(settings.worker_http_port))
+    except OSError as error:
+        log.warning("counts_not_shared", reason=repr(error))
+        return Ledger()
 
 
 def _tls(settings: Settings) -> Tls | None:

@@ -18,7 +18,7 @@ from services.serving.worker.inference import Inference
 from services.serving.worker.messages import parse
 from services.serving.worker.methods import reflection, shared_memory
 from services.serving.worker.methods.configuration import Configuration
-from services.serving.worker.methods.counts import Counts
+from services.serving.worker.methods.counts import Counts, Told
 from services.serving.worker.methods.health import Health
 from services.serving.worker.methods.logs import LogSettings, LogSwitches
 from services.serving.worker.methods.repository import (
@@ -29,7 +29,6 @@ from services.serving.worker.methods.repository import (
 from services.serving.worker.methods.streaming import InferenceStream, as_stream
 from services.serving.worker.methods.tracing import Tracing
 from services.serving.worker.model import TensorSpec
-from services.serving.worker.statistics import Statistics
 from services.serving.worker.table import Serving
 
 INFERENCE: Final = "inference.GRPCInferenceService"
@@ -47,6 +46,7 @@ _FILES: Final[tuple[FileDescriptor, ...]] = (
 )
 EXTENSIONS: Final = (
     "binary_tensor_data",
+    "classification",
     "logging",
     "model_configuration",
     "model_repository",
@@ -63,7 +63,7 @@ class Dispatcher:
         *,
         serving: Serving,
         inference: Inference,
-        statistics: Statistics,
+        statistics: Told,
         server_name: str,
         max_rows: int,
         model_control: ModelControl | None = None,

@@ -12,6 +12,8 @@ from headrace.errors import Refused
 from headrace.limits import RESERVED_COLUMNS
 from services.serving.domain.formats import Format, Tier
 from services.serving.domain.limits import DEFAULT_LIMITS, Limits
+from services.serving.worker.independence import rows_are_independent
+from services.serving.worker.labels import labels_of
 from services.serving.worker.runtimes import open_runtime
 from services.serving.worker.runtimes.runtime import Runtime, TensorSpec, blank
 from services.serving.worker.sandbox.runtime import open_sandboxed
@@ -27,8 +29,16 @@ class Model:
     """One version of one model, ready to run from any thread. Load with `load`."""
 
     def __init__(
-        self, *, name: str, version: int, runtime: Runtime, logged_outputs: Sequence[int]
+        self,
+        *,
+        name: str,
+        version: int,
+        runtime: Runtime,
+        logged_outputs: Sequence[int],
+        labels: Sequence[str] = (),
+        independent: bool = True,
     ) -> None:
+        """`independent` says that rows of different requests may share a run."""
         self.name = name
         self.version = version
         self.version_text = str(version)
@@ -38,6 +48,8 @@ class Model:
         self.input_places = {spec.name: place for place, spec in enumerate(self.inputs)}
         self.output_places = {spec.name: place for place, spec in enumerate(self.outputs)}
         self.logged_outputs = tuple(logged_outputs)
+        self.labels = tuple(labels)
+        self.independent = independent
         self.run: Callable[[Mapping[str, Array]], list[Array]] = runtime.run
         """All outputs, in their declared order. Raises what the runtime raises."""
 
@@ -72,7 +84,14 @@ def load(
     rows = _rows(runtime.inputs)
     shapes = _smoke(path, runtime, rows)
     logged = [place for place, shape in enumerate(shapes) if shape and shape[0] == rows]
-    return Model(name=name, version=version, runtime=runtime, logged_outputs=logged)
+    return Model(
+        name=name,
+        version=version,
+        runtime=runtime,
+        logged_outputs=logged,
+        labels=labels_of(path, kind),
+        independent=rows_are_independent(runtime.inputs, runtime.run),
+    )
 
 
 def _rows(inputs: Sequence[TensorSpec]) -> int:

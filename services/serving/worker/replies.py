@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from headrace.rpc.inference import open_inference_pb2 as oip
+from services.serving.worker.classification import best, shape_of
 from services.serving.worker.failure import invalid
 from services.serving.worker.model import Model
 from services.serving.worker.requests import Plan
@@ -58,6 +59,32 @@ class Form:
         return b"".join(parts)
 
 
+class ClassesForm(Form):
+    """The same where some outputs are asked for as their best classes."""
+
+    __slots__ = ("_classes", "_model")
+
+    def __init__(self, model: Model, plan: Plan, shapes: _Shapes) -> None:
+        super().__init__(model, plan.places, shapes)
+        self._model = model
+        self._classes = dict(zip(plan.places, plan.classes, strict=True))
+        described = _described(model, plan.places, shapes)
+        for output, (place, count) in zip(described.outputs, self._classes.items(), strict=True):
+            if count:
+                output.datatype = BYTES
+                output.shape[:] = shape_of(model.outputs[place], shapes[place], count)
+        self._outputs = described.SerializeToString()
+
+    def fill(self, request_id: str, raws: Sequence[Sequence[bytes]], number: int) -> bytes:
+        """See Form."""
+        own = [pieces[number] for pieces in raws]
+        for place, count in self._classes.items():
+            if count:
+                spec, shape = self._model.outputs[place], self.shapes[place]
+                own[place] = best(spec, shape, own[place], count, self._model.labels)
+        return super().fill(request_id, [[raw] for raw in own], 0)
+
+
 class Forms:
     """The forms of one model version that were needed lately."""
 
@@ -73,8 +100,13 @@ class Forms:
         if form is None:
             if len(self._known) >= _MOST_FORMS:
                 self._known.clear()
-            form = self._known[plan, shapes] = Form(self._model, plan.places, shapes)
+            form = self._known[plan, shapes] = self._made(plan, shapes)
         return form
+
+    def _made(self, plan: Plan, shapes: _Shapes) -> Form:
+        if plan.classes:
+            return ClassesForm(self._model, plan, shapes)
+        return Form(self._model, plan.places, shapes)
 
 
 def check_typed(model: Model, places: Sequence[int]) -> None:
@@ -85,18 +117,15 @@ def check_typed(model: Model, places: Sequence[int]) -> None:
             raise invalid(f"output '{spec.name}' is {spec.datatype}, which has no typed contents")
 
 
-def typed_reply(
-    model: Model, places: Sequence[int], shapes: _Shapes, request_id: str, raws: Sequence[bytes]
-) -> bytes:
-    """The answer in typed contents instead, which `check_typed` found possible."""
-    answer = _described(model, places, shapes)
-    answer.model_name, answer.model_version = model.name, model.version_text
-    answer.id = request_id
-    for place, output in zip(places, answer.outputs, strict=True):
-        values = decode(output.datatype, shapes[place], raws[place]).ravel().tolist()
+def typed_reply(payload: bytes) -> bytes:
+    """An answer in typed contents instead, which `check_typed` found possible."""
+    answer = oip.ModelInferResponse.FromString(payload)
+    for output, raw in zip(answer.outputs, answer.raw_output_contents, strict=True):
+        values = decode(output.datatype, tuple(output.shape), raw).ravel().tolist()
         if output.datatype == BYTES:
             values = [value.encode() for value in values]
         getattr(output.contents, _FIELDS[output.datatype]).extend(values)
+    del answer.raw_output_contents[:]
     return answer.SerializeToString()
 
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from headrace.limits import MAX_REQUEST_ID
 from headrace.rpc.inference.open_inference_pb2 import ModelInferRequest
+from services.serving.worker.classification import read_count
 from services.serving.worker.failure import Code, Failure, invalid
 from services.serving.worker.model import Model, TensorSpec
 from services.serving.worker.tensors import (
@@ -51,7 +52,7 @@ class Plan:
 
     `positions` are the inputs' places in the request, `sizes` their bytes (None for BYTES, whose
     length is not known), `rows_of` their shapes without the rows, `places` those of the outputs
-    to answer with.
+    to answer with, `classes` how many classes of each are asked for, if of any.
     """
 
     rows: int
@@ -60,6 +61,7 @@ class Plan:
     sizes: tuple[int | None, ...]
     rows_of: tuple[tuple[int, ...], ...]
     places: tuple[int, ...]
+    classes: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -99,6 +101,7 @@ def read_plan(request: ModelInferRequest, model: Model, *, max_rows: int) -> Pla
         sizes=tuple(map(_size, model.inputs, shapes)),
         rows_of=tuple(shape[1:] for shape in shapes),
         places=tuple(places),
+        classes=_requested_classes(request, model, places),
     )
 
 
@@ -153,11 +156,20 @@ def requested_outputs(request: ModelInferRequest, model: Model) -> Sequence[int]
             raise invalid(f"unexpected inference output '{output.name}' for model '{model.name}'")
         if place in places:
             raise invalid(f"output '{output.name}' already requested")
-        for parameter in ("classification", "shared_memory_region"):
-            if parameter in output.parameters:
-                raise _unimplemented(f"output '{output.name}'", parameter)
+        if "shared_memory_region" in output.parameters:
+            raise _unimplemented(f"output '{output.name}'", "shared_memory_region")
         places.append(place)
     return places
+
+
+def _requested_classes(
+    request: ModelInferRequest, model: Model, places: Sequence[int]
+) -> tuple[int, ...]:
+    counts = [
+        read_count(output.parameters, model.outputs[place])
+        for output, place in zip(request.outputs, places, strict=False)
+    ]
+    return tuple(counts) if any(counts) else ()
 
 
 def _by_place(request: ModelInferRequest, model: Model) -> list[int]:

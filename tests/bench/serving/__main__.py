@@ -33,13 +33,14 @@ from tests.bench.serving.figures import PEERS, Row, table
 from tests.bench.serving.models import fitted, message
 from tests.bench.serving.open_loop import Paced, pace
 from tests.bench.serving.peers import running
+from tests.bench.serving.restart import killed_under_load
 from tests.bench.serving.saturated import Saturated, cpu_seconds, saturate
 from tests.bench.tracking.figures import Goal
 from tests.bench.tracking.meter import resident
 from tests.harness.bus import until
 from tests.harness.serving_processes import Serving, serving_processes
 
-PHASES: Final = ("saturated", "open_loop", "swap", "log", "memory")
+PHASES: Final = ("saturated", "open_loop", "swap", "log", "memory", "restart")
 _RATE: Final = 2000.0
 _SWAP_SECONDS: Final = 2.0
 _SHAPES: Final = {"ours": (8, 8), "mlserver": (4, 4), "kserve": (4, 4)}
@@ -118,6 +119,8 @@ class Bench:
             if "swap" in self.only:
                 await self._swap(serving)
             self.memory["ours"] = resident(pid) / 1e6
+            if "restart" in self.only:
+                self.rows += await killed_under_load(serving)
         if "log" in self.only:
             await self._log_cost(backends)
 

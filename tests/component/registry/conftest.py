@@ -14,8 +14,8 @@ from typing import Any, cast
 import asyncpg
 import httpx
 import pytest
-from fastapi import FastAPI
 from pydantic import SecretStr
+from starlette.applications import Starlette
 
 from deploy.local import Backends
 from deploy.local.testing import create_database, drop_database
@@ -56,7 +56,7 @@ class Registry:
     """A running registry without its consumers and its relay."""
 
     service: Service[Settings]
-    app: FastAPI
+    app: Starlette
     http: httpx.AsyncClient
     resources: Resources[Settings]
 

@@ -82,6 +82,8 @@ async def test_damaged_cache_is_fetched_again(serving: Serving, model: str) -> N
     serving.control.start()
     serving.worker.start()
     await serving.worker.wait_ready()
+    # Where the control process is slow, the worker answers first with what is whole.
+    await until(lambda: serving.is_champion(model, 1), seconds=60, what="the champion is back")
     assert await serving.score(model) == 1.0
     await serving.control.wait_ready()
 

@@ -290,14 +290,22 @@ TABLE = [
         message="input 'INPUT0': parameter 'shared_memory_region' is not supported",
     ),
     Row(
-        case="classification",
+        case="no classes",
         make=_with(
             lambda r: setattr(
-                r.outputs.add(name="OUTPUT0").parameters["classification"], "int64_param", 3
+                r.outputs.add(name="OUTPUT0").parameters["classification"], "int64_param", 0
             )
         ),
-        code=grpc.StatusCode.UNIMPLEMENTED,
-        message="output 'OUTPUT0': parameter 'classification' is not supported",
+        message="invalid value for 'classification' parameter, expected >= 0",
+    ),
+    Row(
+        case="classes that are no number",
+        make=_with(
+            lambda r: setattr(
+                r.outputs.add(name="OUTPUT0").parameters["classification"], "string_param", "3"
+            )
+        ),
+        message="invalid value type for 'classification' parameter, expected int64_param",
     ),
     Row(
         case="overlong id",

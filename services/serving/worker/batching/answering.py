@@ -160,7 +160,6 @@ class _Answers:
 
 
 def _answers(lane: Lane, jobs: Sequence[Job], ran: Run) -> _Answers:
-    model = lane.model
     now_us = time.time_ns() // _US
     forms: dict[Plan, Form] = {}
     payloads, used = [], []
@@ -169,7 +168,8 @@ def _answers(lane: Lane, jobs: Sequence[Job], ran: Run) -> _Answers:
         if form is None:
             form = forms[job.plan] = _form(lane, job.plan, ran, alone=len(jobs) == 1)
         used.append(form)
-        payloads.append(_payload(model, job, ran, number, form))
+        payload = form.fill(job.choice.request_id, ran.pieces, number)
+        payloads.append(typed_reply(payload) if job.options.typed else payload)
     return _Answers(
         payloads=payloads,
         forms=used,
@@ -183,14 +183,6 @@ def _form(lane: Lane, plan: Plan, ran: Run, *, alone: bool) -> Form:
     if not alone:
         shapes = tuple([(plan.rows, *shape[1:]) for shape in shapes])
     return lane.forms.of(plan, shapes)
-
-
-def _payload(model: Model, job: Job, ran: Run, number: int, form: Form) -> bytes:
-    request_id = job.choice.request_id
-    if not job.options.typed:
-        return form.fill(request_id, ran.pieces, number)
-    raws = [pieces[number] for pieces in ran.pieces]
-    return typed_reply(model, job.plan.places, form.shapes, request_id, raws)
 
 
 def _gone(job: Job) -> Failure | None:

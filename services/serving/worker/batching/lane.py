@@ -144,7 +144,12 @@ class Lane:
 
 
 def follows_rows(model: Model) -> bool:
-    """Whether rows of several requests may share a run: all tensors are as long as the rows."""
-    return len(model.logged_outputs) == len(model.outputs) and all(
-        spec.shape[:1] == (-1,) for spec in (*model.inputs, *model.outputs)
+    """Whether rows of several requests may share a run: all tensors are as long as the rows.
+
+    Nor may a row's answer depend on the others.
+    """
+    return (
+        model.independent
+        and len(model.logged_outputs) == len(model.outputs)
+        and all(spec.shape[:1] == (-1,) for spec in (*model.inputs, *model.outputs))
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
@@ -18,6 +19,9 @@ from services.serving.worker.fronts.tls import Tls
 
 _QUEUE: Final = 4096
 """Calls waiting or running; more end with RESOURCE_EXHAUSTED at once."""
+_THREADS: Final = 1024
+"""grpcio keeps one for each call from its head to its end, also while the request is on its way.
+Were they as few as run at a time, as many clients that stop in the middle would stop the server."""
 _PING_MS: Final = 60_000
 """A connection with calls that is silent for so long is asked whether the client is there."""
 
@@ -36,9 +40,13 @@ class GrpcioFront:
         shared_port: bool,
         tls: Tls | None = None,
     ) -> None:
-        """Raises OSError when the address is taken, Refused when a file of TLS is of no use."""
+        """`threads` is how many unary calls run at a time.
+
+        Raises OSError when the address is taken, Refused when a file of TLS is of no use.
+        """
+        turns = threading.Semaphore(threads)
         self._server = grpc.server(
-            ThreadPoolExecutor(threads, thread_name_prefix="grpc"),
+            ThreadPoolExecutor(_THREADS, thread_name_prefix="grpc"),
             maximum_concurrent_rpcs=_QUEUE,
             options=[
                 ("grpc.max_receive_message_length", max_message_bytes),
@@ -51,7 +59,7 @@ class GrpcioFront:
         services: dict[str, dict[str, Any]] = defaultdict(dict)
         for path, call in methods.items():
             service, name = path.removeprefix("/").split("/")
-            services[service][name] = grpc.unary_unary_rpc_method_handler(_handler(call))
+            services[service][name] = grpc.unary_unary_rpc_method_handler(_handler(call, turns))
         for path, stream_call in streams.calls.items():
             service, name = path.removeprefix("/").split("/")
             handler = StreamHandler(stream_call, self._open, _details)
@@ -79,10 +87,12 @@ class GrpcioFront:
         return int(self._server.add_secure_port(address, tls.credentials()))
 
 
-def _handler(call: Call) -> Callable[[bytes, Any], bytes]:
+def _handler(call: Call, turns: threading.Semaphore) -> Callable[[bytes, Any], bytes]:
     def handle(payload: bytes, context: Any) -> bytes:
+        details = _details(context)
         try:
-            reply = call(payload, _details(context))
+            with turns:
+                reply = call(payload, details)
         except Failure as failure:
             end_with(context, failure)
             raise

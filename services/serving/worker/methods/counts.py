@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Protocol
+
 from headrace.rpc.inference import open_inference_pb2 as oip
 from services.serving.worker.calls import Details, Reply
 from services.serving.worker.failure import invalid
 from services.serving.worker.messages import parse
-from services.serving.worker.statistics import (
-    BatchStatistics,
-    Duration,
-    ModelStatistics,
-    Statistics,
-)
+from services.serving.worker.statistics import BatchStatistics, Duration, ModelStatistics
 from services.serving.worker.table import Serving, Table, parse_version
 
 
-class Counts:
-    """Tells the statistics of this worker."""
+class Told(Protocol):
+    """Who knows the counts: of this worker or of all."""
 
-    def __init__(self, *, serving: Serving, statistics: Statistics) -> None:
+    def of(self, names: Iterable[tuple[str, int]]) -> list[ModelStatistics]:
+        """Of these versions."""
+        ...
+
+
+class Counts:
+    """Answers the statistics calls."""
+
+    def __init__(self, *, serving: Serving, statistics: Told) -> None:
         self._serving = serving
         self._statistics = statistics
 

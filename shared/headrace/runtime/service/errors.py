@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-from fastapi.exceptions import RequestValidationError
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -34,16 +33,6 @@ async def _headrace_error(request: Request, error: HeadraceError) -> Response:
     return JSONResponse(body, status_code=status, headers=headers)
 
 
-async def _validation_error(request: Request, error: RequestValidationError) -> Response:
-    _ = request
-    faults = error.errors()
-    first = faults[0] if faults else {"loc": (), "msg": "invalid request"}
-    field = ".".join(str(part) for part in first["loc"] if part != "body") or "body"
-    message = f"{field}: {first['msg']}"
-    body = {"error_code": "InvalidInput", "message": message, "field": field}
-    return JSONResponse(body, status_code=400)
-
-
 async def backend_away(request: Request, error: Exception) -> Response:
     """A backend is away: 429, since clients resend any write on it, which they do not on 503."""
     _ = request
@@ -66,7 +55,6 @@ async def _unforeseen(request: Request, error: Exception) -> Response:
 ERROR_HANDLERS: Final[Mapping[type[Exception], ErrorHandler]] = MappingProxyType(
     {
         HeadraceError: _headrace_error,
-        RequestValidationError: _validation_error,
         # Refused and broken connections, and every time-out.
         OSError: backend_away,
         Exception: _unforeseen,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from fastapi import APIRouter, FastAPI
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import BaseRoute, Route
 
 from headrace import __version__
 from headrace.errors import InvalidInput
@@ -18,27 +21,36 @@ from headrace.runtime.service.readiness import Readiness
 if TYPE_CHECKING:
     from headrace.runtime.bus import Tail
 
+_Endpoint = Callable[[Request], Awaitable[Response]]
+
 
 def application(
     service: Service[Any], resources: Resources[Any], *, tails: Sequence[Tail]
-) -> FastAPI:
-    """The ASGI application of a service."""
-    app = FastAPI(title=f"Headrace {service.name}", version=__version__, docs_url=None)
+) -> Starlette:
+    """The ASGI application of a service. FastAPI is loaded for those that have routers of it."""
+    common = [
+        *_health(service, resources, Readiness(service, resources, tails=tails)),
+        *_descriptions(service, resources),
+        *_administration(resources, tails),
+    ]
+    own = list(service.routes(resources)) if service.routes else []
+    plain = [each for each in own if isinstance(each, BaseRoute)]
+    if resources.maybe_pool is None and len(plain) == len(own):
+        app = Starlette(routes=[*common, *plain])
+        app.add_exception_handler(HTTPException, _http_error)
+    else:
+        from headrace.runtime.service import documented  # noqa: PLC0415
+
+        app = documented.application(service, resources, common=common, own=own)
     for kind, handler in {**_error_handlers(service), **service.errors}.items():
         app.add_exception_handler(kind, handler)
-    _add_health(app, service, resources, Readiness(service, resources, tails=tails))
-    _add_descriptions(app, service, resources)
-    _add_administration(app, resources, tails)
-    if resources.maybe_pool is not None:
-        from headrace.runtime.service import bus_routes  # noqa: PLC0415
-
-        app.include_router(bus_routes.router(service, resources))
-    for router in service.routes(resources) if service.routes else ():
-        if isinstance(router, APIRouter):
-            app.include_router(router)
-        else:
-            app.router.routes.append(router)
     return app
+
+
+async def _http_error(request: Request, error: Any) -> Response:
+    """As FastAPI answers."""
+    _ = request
+    return JSONResponse({"detail": error.detail}, error.status_code, headers=error.headers)
 
 
 def _error_handlers(service: Service[Any]) -> Mapping[type[Exception], ErrorHandler]:
@@ -49,15 +61,13 @@ def _error_handlers(service: Service[Any]) -> Mapping[type[Exception], ErrorHand
     return {**ERROR_HANDLERS, **BACKEND_HANDLERS}
 
 
-def _add_health(
-    app: FastAPI, service: Service[Any], resources: Resources[Any], readiness: Readiness
-) -> None:
-    @app.get("/livez", include_in_schema=False)
-    async def livez() -> Response:
+def _health(
+    service: Service[Any], resources: Resources[Any], readiness: Readiness
+) -> list[BaseRoute]:
+    async def livez(_: Request) -> Response:
         return PlainTextResponse("ok")
 
-    @app.get("/readyz", include_in_schema=False)
-    async def readyz() -> Response:
+    async def readyz(_: Request) -> Response:
         reasons = await readiness.reasons()
         body = {
             "service": service.name,
@@ -67,33 +77,41 @@ def _add_health(
         }
         return JSONResponse(body, status_code=503 if reasons else 200)
 
-    @app.get("/readyz/shutdown", include_in_schema=False)
-    async def not_shutting_down() -> Response:
+    async def not_shutting_down(_: Request) -> Response:
         """For the front door: a process whose backends are away still answers its requests."""
         if resources.stopping.is_set():
             return PlainTextResponse("stopping", status_code=503)
         return PlainTextResponse("ok")
 
+    return [
+        _get("/livez", livez),
+        _get("/readyz", readyz),
+        _get("/readyz/shutdown", not_shutting_down),
+    ]
 
-def _add_descriptions(app: FastAPI, service: Service[Any], resources: Resources[Any]) -> None:
-    @app.get("/metrics", include_in_schema=False)
-    async def metrics() -> Response:
+
+def _descriptions(service: Service[Any], resources: Resources[Any]) -> list[BaseRoute]:
+    async def metrics(_: Request) -> Response:
         return Response(generate_latest(resources.metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
-    @app.get(service.version_path)
-    async def version() -> Response:
+    async def version(_: Request) -> Response:
         return JSONResponse({"service": service.name, "version": __version__})
 
-    @app.get("/asyncapi.json", include_in_schema=False)
-    async def asyncapi() -> Response:
+    async def asyncapi(_: Request) -> Response:
         from headrace.events.asyncapi import document  # noqa: PLC0415
 
         return JSONResponse(document())
 
+    return [
+        _get("/metrics", metrics),
+        _get(service.version_path, version),
+        _get("/asyncapi.json", asyncapi),
+    ]
 
-def _add_administration(app: FastAPI, resources: Resources[Any], tails: Sequence[Tail]) -> None:
-    @app.post("/admin/consumers/{verb}", include_in_schema=False)
-    async def consumers(verb: str) -> Response:
+
+def _administration(resources: Resources[Any], tails: Sequence[Tail]) -> list[BaseRoute]:
+    async def consumers(request: Request) -> Response:
+        verb = request.path_params["verb"]
         if verb not in {"pause", "resume"}:
             raise InvalidInput(f"verb: expected pause or resume, got {verb!r}", field="verb")
         readers = [*(resources.maybe_bus.consumers if resources.maybe_bus else ()), *tails]
@@ -103,3 +121,9 @@ def _add_administration(app: FastAPI, resources: Resources[Any], tails: Sequence
             else:
                 reader.gate.open()
         return JSONResponse({"consumers": len(readers), "paused": verb == "pause"})
+
+    return [Route("/admin/consumers/{verb}", consumers, methods=["POST"])]
+
+
+def _get(path: str, endpoint: _Endpoint) -> Route:
+    return Route(path, endpoint, methods=["GET"])

@@ -7,8 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from fastapi import APIRouter
-from starlette.routing import Mount
+from starlette.routing import BaseRoute
 
 from headrace.runtime.clock import Clock
 from headrace.runtime.service.errors import ErrorHandler
@@ -19,8 +18,10 @@ from headrace.runtime.telemetry import Log, Metrics
 from headrace.runtime.tracing import SilentTracer, Tracer
 
 if TYPE_CHECKING:
-    # A process that declares no backend never loads the libraries of one.
+    # A process that declares no backend never loads the libraries of one, nor FastAPI without
+    # routers of it.
     import asyncpg
+    from fastapi import APIRouter
 
     from headrace.runtime.blobs import Blobs
     from headrace.runtime.bus import Bus, Subscription, Tail
@@ -95,7 +96,7 @@ class Service(Generic[SettingsT]):
     settings: SettingsT
     version_path: str = "/version"
     migrations: str | None = None
-    routes: Callable[[Resources[SettingsT]], Sequence[APIRouter | Mount]] | None = None
+    routes: Callable[[Resources[SettingsT]], Sequence[APIRouter | BaseRoute]] | None = None
     fast_routes: Callable[[Resources[SettingsT]], FastRoutes] | None = None
     protocols: Callable[[Resources[SettingsT]], Protocols] | None = None
     subscriptions: Callable[[Resources[SettingsT]], Sequence[Subscription]] | None = None
