@@ -1,0 +1,83 @@
+"""Learners' plans, examples and documents for tests."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from headrace.learning import Document, Lineage, Offsets, Plan, State, Tensor
+from headrace.learning.estimator import Estimator
+
+FEATURES = ("x[0]", "x[1]", "age")
+INPUTS = (
+    Tensor(name="x", datatype="FP32", shape=(-1, 2)),
+    Tensor(name="age", datatype="FP64", shape=(-1, 1)),
+    Tensor(name="note", datatype="BYTES", shape=(-1,)),
+)
+
+plans = st.builds(
+    Plan,
+    kind=st.sampled_from(["logistic_regression", "linear_regression"]),
+    features=st.permutations(FEATURES).map(tuple),
+    scale=st.booleans(),
+    optimizer=st.sampled_from(["sgd", "adagrad", "adam"]),
+    learning_rate=st.sampled_from([0.001, 0.01, 0.1]),
+    l2=st.sampled_from([0.0, 0.01]),
+)
+rows = st.tuples(
+    *(st.floats(-100, 100, width=32, allow_subnormal=False) for _ in FEATURES),
+)
+
+
+def labels_for(plan: Plan, numbers: Sequence[float]) -> list[float]:
+    """Labels that the plan can learn, made of any numbers."""
+    return [float(each > 0) if plan.classifies else each for each in numbers]
+
+
+def learned(
+    plan: Plan, examples: Sequence[tuple[Sequence[float], float]], start: State | None = None
+) -> State:
+    """What an estimator knows after these."""
+    estimator = Estimator(plan, start or State.fresh(plan))
+    for row, label in examples:
+        estimator.learn(row, label)
+    return estimator.state
+
+
+def document(plan: Plan, state: State, *, start: State | None = None) -> Document:
+    """A snapshot of this state."""
+    begun = start or State.fresh(plan)
+    return Document(
+        plan=plan,
+        inputs=INPUTS,
+        state=state,
+        digest=state.digest(plan),
+        lineage=Lineage(
+            learner="l",
+            generation=1,
+            number=1,
+            model="m",
+            label_topic="labels",
+            labels=(Offsets(partition=0, after=None, through=state.learned),),
+            prediction_topic="log",
+            predictions=(),
+            learned_before=begun.learned,
+            start_digest=begun.digest(plan),
+            parent=None,
+            river="0",
+        ),
+    )
+
+
+def feed(plan: Plan, matrix: NDArray[np.float64]) -> dict[str, NDArray[np.generic]]:
+    """Rows whose columns are in the order of the plan, as inputs."""
+    column = {name: matrix[:, place] for place, name in enumerate(plan.features)}
+    wide = np.stack([column["x[0]"], column["x[1]"]], axis=1).astype(np.float32)
+    return {
+        "x": wide,
+        "age": column["age"].reshape(-1, 1),
+        "note": np.full(len(matrix), "", dtype=object),
+    }
