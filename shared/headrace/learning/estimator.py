@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
+
+from pydantic import ValidationError
 
 from headrace.errors import InvalidInput, Refused
 from headrace.learning.plan import Plan
@@ -51,28 +52,27 @@ class Estimator:
     def state(self) -> State:
         """Everything learned so far. Raises Diverged."""
         regression, optimizer = self._regression, self._regression.optimizer
-        weights = self._listed(regression.weights)
-        if not math.isfinite(sum(map(abs, weights)) + abs(regression.intercept)):
-            raise Diverged(
-                "the weights grew beyond all bounds: scale the features or learn more slowly"
-            )
         first, second = _moments(self._plan, optimizer)
-        return State(
-            learned=self._learned,
-            weights=weights,
-            intercept=regression.intercept,
-            iterations=optimizer.n_iterations,
-            first_moments=None if first is None else self._listed(first),
-            second_moments=None if second is None else self._listed(second),
-            scaler=self._scaled(),
-        )
+        try:
+            return State(
+                learned=self._learned,
+                weights=self._listed(regression.weights),
+                intercept=regression.intercept,
+                iterations=optimizer.n_iterations,
+                first_moments=None if first is None else self._listed(first),
+                second_moments=None if second is None else self._listed(second),
+                scaler=self._scaled(),
+            )
+        except ValidationError as error:
+            raise Diverged(
+                "numbers grew beyond all bounds: scale the features or learn more slowly"
+            ) from error
 
     def _round_up_variances(self) -> None:
         """River's running variance of a feature that hardly varies may round to below zero."""
         variances = self._scaler.vars
         for name in self._plan.features:
-            if variances[name] < 0.0:
-                variances[name] = 0.0
+            variances[name] = max(variances[name], 0.0)
 
     def _transformed(self, features: dict[str, float]) -> dict[str, float]:
         if self._scaler is None:

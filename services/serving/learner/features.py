@@ -1,0 +1,71 @@
+"""Features of logged predictions: the numbers that a plan names, a row a prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headrace.errors import Refused
+from headrace.events import PredictionLogged
+from headrace.learning import Plan, Tensor
+from headrace.rpc.serving.v1.prediction_log_pb2 import Tensor as LoggedTensor
+from services.serving.worker.tensors import BYTES, DTYPES, Malformed, decode
+
+_SHOWN: Final = 10
+
+
+def inputs_of(record: PredictionLogged) -> list[Tensor]:
+    """The inputs that a record shows, as the model takes them: any number of rows."""
+    return [
+        Tensor(name=tensor.name, datatype=tensor.datatype, shape=(-1, *tensor.shape[1:]))
+        for tensor in record.inputs
+        if not tensor.hashed
+    ]
+
+
+def rows_of(record: PredictionLogged, plan: Plan) -> NDArray[np.float64]:
+    """Rows by features, in the order of the plan. Raises Refused where a feature is not there."""
+    rows = len(record.prediction_ids)
+    found = _columns(record.inputs, rows, set(plan.features))
+    missing = [name for name in plan.features if name not in found]
+    if missing:
+        raise Refused(_told(record, missing[0]))
+    return np.stack([found[name] for name in plan.features], axis=1)
+
+
+def _columns(
+    tensors: Sequence[LoggedTensor], rows: int, wanted: set[str]
+) -> Mapping[str, NDArray[np.float64]]:
+    columns = {}
+    for tensor in tensors:
+        if tensor.hashed or tensor.datatype not in DTYPES:
+            continue
+        names = Tensor(
+            name=tensor.name, datatype=tensor.datatype, shape=tuple(tensor.shape)
+        ).columns
+        if not wanted.intersection(names):
+            continue
+        try:
+            values = decode(tensor.datatype, tensor.shape, tensor.data).reshape(rows, len(names))
+        except (Malformed, ValueError) as error:
+            raise Refused(f"input {tensor.name!r} is not what it says: {error}") from error
+        for at, name in enumerate(names):
+            columns[name] = values[:, at].astype(np.float64)
+    return columns
+
+
+def _told(record: PredictionLogged, missing: str) -> str:
+    known = [
+        name
+        for tensor in inputs_of(record)
+        if tensor.datatype != BYTES and tensor.shape
+        for name in tensor.columns
+    ]
+    shown = ", ".join(known[:_SHOWN]) + (", ..." if len(known) > _SHOWN else "")
+    return (
+        f"feature {missing!r} is not among the logged numbers of version {record.version} of"
+        f" {record.model}: {shown or 'there are none'}"
+    )
