@@ -64,14 +64,20 @@ class Learning:
 
     async def _round(self, progress: LogProgress) -> None:
         self._noted.clear()
-        stepped = []
-        for name in await self._names():
-            stepped.append(await self.step(name, progress))
+        stepped = [await self._stepped(name, progress) for name in await self._names()]
         await self._tidy()
         if any(each.waits for each in stepped):
             await self._look(progress)
         if not any(each.more for each in stepped):
             await self._pause()
+
+    async def _stepped(self, name: str, progress: LogProgress) -> Stepped:
+        """A step; trouble with one learner is no trouble of the others."""
+        try:
+            return await self.step(name, progress)
+        except Exception as error:
+            self._log.warning("learner_interrupted", learner=name, reason=repr(error))
+            return Stepped(more=False)
 
     async def step(self, name: str, progress: LogProgress) -> Stepped:
         """Learn from the next labels of a learner; what it knows then is committed with them."""
