@@ -110,6 +110,23 @@ class Learning:
             raise AssertionError(f"{last}\n{self.learner.log.read_text()[-3000:]}") from error
         return last
 
+    def restart(self, *, crash_at: str | None = None) -> None:
+        """Kill the learner process and start another, which dies of itself at that point."""
+        self.learner.kill()
+        self.learner.env = {**self.learner.env, "HEADRACE_CRASH_AT": crash_at or ""}
+        self.learner.start()
+
+    async def dead_or_learned(self, name: str, count: int) -> None:
+        """Wait until the process died, or has learned from so many labels."""
+
+        async def reached() -> bool:
+            return self.learner.ended or (await self.known(name))["learned"] >= count
+
+        try:
+            await until(reached, seconds=90, what=f"{count} learned, or a death")
+        except AssertionError as error:
+            raise AssertionError(self.learner.log.read_text()[-3000:]) from error
+
     async def published(
         self, name: str, count: int, *, seconds: float = 60
     ) -> list[dict[str, Any]]:
@@ -124,6 +141,25 @@ class Learning:
         except AssertionError as error:
             raise AssertionError(self.learner.log.read_text()[-3000:]) from error
         return await self.snapshots(name)
+
+    async def metric(self, name: str, value: float) -> None:
+        """Wait until the learner process shows this value."""
+
+        async def shown() -> bool:
+            async with httpx.AsyncClient() as http:
+                text = (await http.get(f"{self.learner.url}/metrics")).text
+            return f"{name} {value}" in text.splitlines()
+
+        await until(shown, what=f"{name} {value}")
+
+    async def failure(self, name: str) -> str:
+        """Why a learner stands still, waited for."""
+
+        async def failed() -> bool:
+            return (await self.known(name))["failure"] is not None
+
+        await until(failed, seconds=60, what=f"{name} fails")
+        return str((await self.known(name))["failure"])
 
     async def log(self, model: str, given: Sequence[Example]) -> None:
         """Predictions as serving logs them, in one micro-batch."""

@@ -103,6 +103,11 @@ class Process:
         assert self._process is not None
         return self._process.pid
 
+    @property
+    def ended(self) -> bool:
+        """Whether it is no longer there, of itself."""
+        return self._process is not None and self._process.poll() is not None
+
     def kill(self) -> None:
         """End it as a crash would."""
         self._end(signal.SIGKILL)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from random import Random
 
@@ -10,13 +9,14 @@ import numpy as np
 import pytest
 import tritonclient.grpc.aio as triton
 
-from headrace.learning.document import MODEL_FILE, decode_document
 from headrace.learning.estimator import Estimator
-from headrace.learning.replay import Position, replay
+from headrace.learning.replay import replay
 from tests.harness import onnx_models
 from tests.harness.bus import until
 from tests.harness.learner import PLAN, Learning, examples, learned
 from tests.harness.serving_processes import ask
+
+_DEATHS = ("before_commit:6", "before_commit:9", "after_commit:7", "after_commit:12", None)
 
 
 async def test_a_snapshot_answers_unmodified_clients_as_river_would(
@@ -59,30 +59,28 @@ async def test_predictions_of_a_served_model_are_learned_from_by_their_request_i
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 async def test_kills_and_double_deliveries_change_nothing_of_what_is_learned(
     learning: Learning, model: str, tmp_path: Path
 ) -> None:
-    """600 labels, a third of the records twice, seven kills; snapshots every 100."""
+    """Records come twice, and the process dies before and after commits, and at any time."""
     random = Random(7)
-    given = examples(600)
+    given = examples(400)
     await learning.begin("killed", model, publish_as=model, every_labels=100)
-    for start in range(0, len(given), 50):
-        some = given[start : start + 50]
+    for start in range(0, len(given), 100):
+        some = given[start : start + 100]
+        learning.restart(crash_at=random.choice(_DEATHS))
         await learning.log(model, some)
-        if random.random() < 0.4:
-            await learning.log(model, some)
         await learning.label(model, some)
-        if random.random() < 0.4:
-            await learning.label(model, some[10:40])
-        if random.random() < 0.6:
-            await asyncio.sleep(random.random())
-            learning.learner.kill()
-            learning.learner.start()
+        await learning.log(model, some[:60])
+        await learning.label(model, some[10:40])
+        await learning.dead_or_learned("killed", start + random.randrange(100))
+    learning.restart()
     await learning.learner.wait_ready()
-    found = await learning.published("killed", 6, seconds=90)
+    found = await learning.published("killed", 4, seconds=90)
     assert [each["digest"] for each in found] == [
-        learned(given[:count]).digest(PLAN) for count in range(100, 700, 100)
+        learned(given[:count]).digest(PLAN) for count in range(100, 500, 100)
     ]
-    assert [each["version"] for each in found] == [1, 2, 3, 4, 5, 6]
-    newest = await learning.download(model, 6, tmp_path)
+    assert [each["version"] for each in found] == [1, 2, 3, 4]
+    newest = await learning.download(model, 4, tmp_path)
     assert replay(newest).holds
