@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from headrace.learning import Document, Lineage, Offsets, Plan, State, Tensor
+from headrace.learning import (
+    Document,
+    Examples,
+    Lineage,
+    Offsets,
+    Plan,
+    State,
+    Tensor,
+    encode_document,
+    encode_examples,
+)
+from headrace.learning.document import EXAMPLES_FILE, MODEL_FILE, START_FILE
 from headrace.learning.estimator import Estimator
 
 FEATURES = ("x[0]", "x[1]", "age")
@@ -81,3 +94,47 @@ def feed(plan: Plan, matrix: NDArray[np.float64]) -> dict[str, NDArray[np.generi
         "age": column["age"].reshape(-1, 1),
         "note": np.full(len(matrix), "", dtype=object),
     }
+
+
+SNAPSHOT_PLAN = Plan(kind="logistic_regression", features=FEATURES)
+SIX = [((float(n), n % 3 - 1.0, 2.0 * n), float(n % 2)) for n in range(6)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Snapshot:
+    """The files of a version, and what they say."""
+
+    folder: Path
+    examples: Examples
+    digest: str
+
+
+def six_examples() -> Examples:
+    """SIX, whose labels lie at the offsets 10 to 15 of partition 0."""
+    return Examples(
+        features=np.array([row for row, _ in SIX]),
+        labels=np.array([label for _, label in SIX]),
+        prediction_ids=np.array([f"r{n}" for n in range(6)]),
+        label_partitions=np.zeros(6, np.int64),
+        label_offsets=np.arange(10, 16),
+        log_partitions=np.zeros(6, np.int64),
+        log_offsets=np.zeros(6, np.int64),
+    )
+
+
+def snapshot_folder(folder: Path) -> Snapshot:
+    """A snapshot that learned SIX."""
+    made = document(SNAPSHOT_PLAN, learned(SNAPSHOT_PLAN, SIX))
+    spans = (Offsets(partition=0, after=9, through=15),)
+    lineage = made.lineage.model_copy(update={"labels": spans})
+    examples = six_examples()
+    files = {
+        MODEL_FILE: encode_document(made.model_copy(update={"lineage": lineage})),
+        START_FILE: State.fresh(SNAPSHOT_PLAN).encode(),
+        EXAMPLES_FILE: encode_examples(examples),
+    }
+    for name, data in files.items():
+        path = folder / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(data)
+    return Snapshot(folder=folder, examples=examples, digest=made.digest)

@@ -13,9 +13,6 @@ import pytest
 from headrace.errors import InvalidInput, NotFound, Refused
 from headrace.learning import (
     Examples,
-    Offsets,
-    Plan,
-    State,
     decode_document,
     decode_examples,
     encode_document,
@@ -25,39 +22,12 @@ from headrace.learning.document import EXAMPLES_FILE, MODEL_FILE, START_FILE
 from headrace.learning.replay import Position, replay
 from services.serving.domain.formats import Format
 from services.serving.worker.model import load
-from tests.harness.learned import FEATURES, document, learned
-
-PLAN = Plan(kind="logistic_regression", features=FEATURES)
-GIVEN = [((float(n), n % 3 - 1.0, 2.0 * n), float(n % 2)) for n in range(6)]
-
-
-def _examples() -> Examples:
-    return Examples(
-        features=np.array([row for row, _ in GIVEN]),
-        labels=np.array([label for _, label in GIVEN]),
-        prediction_ids=np.array([f"r{n}" for n in range(6)]),
-        label_partitions=np.zeros(6, np.int64),
-        label_offsets=np.arange(10, 16),
-        log_partitions=np.zeros(6, np.int64),
-        log_offsets=np.zeros(6, np.int64),
-    )
+from tests.harness.learned import SIX, SNAPSHOT_PLAN, learned, six_examples, snapshot_folder
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    made = document(PLAN, learned(PLAN, GIVEN))
-    spans = (Offsets(partition=0, after=9, through=15),)
-    lineage = made.lineage.model_copy(update={"labels": spans})
-    files = {
-        MODEL_FILE: encode_document(made.model_copy(update={"lineage": lineage})),
-        START_FILE: State.fresh(PLAN).encode(),
-        EXAMPLES_FILE: encode_examples(_examples()),
-    }
-    for name, data in files.items():
-        path = tmp_path / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(data)
-    return tmp_path
+    return snapshot_folder(tmp_path).folder
 
 
 def test_the_whole_replay_comes_to_the_snapshots_digest(folder: Path) -> None:
@@ -68,11 +38,14 @@ def test_the_whole_replay_comes_to_the_snapshots_digest(folder: Path) -> None:
 
 def test_a_part_ends_behind_the_label_that_is_named(folder: Path) -> None:
     found = replay(folder, to=Position(partition=0, offset=12))
-    assert (found.learned, found.digest) == (3, learned(PLAN, GIVEN[:3]).digest(PLAN))
+    assert (found.learned, found.digest) == (
+        3,
+        learned(SNAPSHOT_PLAN, SIX[:3]).digest(SNAPSHOT_PLAN),
+    )
 
 
 def test_examples_that_were_changed_come_to_another_digest(folder: Path) -> None:
-    changed = _examples()
+    changed = six_examples()
     changed.labels[2] = 1 - changed.labels[2]
     (folder / EXAMPLES_FILE).write_bytes(encode_examples(changed))
     assert not replay(folder).holds
@@ -85,7 +58,7 @@ def test_an_offset_outside_is_refused_with_those_inside(folder: Path, offset: in
 
 
 def test_another_start_is_refused(folder: Path) -> None:
-    (folder / START_FILE).write_bytes(learned(PLAN, GIVEN[:1]).encode())
+    (folder / START_FILE).write_bytes(learned(SNAPSHOT_PLAN, SIX[:1]).encode())
     with pytest.raises(Refused, match="not the state that the snapshot"):
         replay(folder)
 
@@ -97,7 +70,7 @@ def test_a_missing_file_is_named(folder: Path) -> None:
 
 
 def test_pickled_examples_are_refused() -> None:
-    arrays = {name: getattr(_examples(), name) for name in Examples.__dataclass_fields__}
+    arrays = {name: getattr(six_examples(), name) for name in Examples.__dataclass_fields__}
     arrays["prediction_ids"] = np.array([{}] * 6, dtype=object)
     sink = BytesIO()
     np.savez(sink, allow_pickle=True, **arrays)

@@ -12,7 +12,7 @@ from headrace.learning.document import MODEL_FILE, decode_document
 from headrace.learning.replay import Position, replay
 from tests.harness.learner import FEATURES, PLAN, Learning, examples, learned
 
-LINEAR = {"kind": "linear_regression", "scale": False, "learning_rate": 1.0}
+RUNAWAY = {"kind": "linear_regression", "learning_rate": 10.0, "l2": 10.0}
 
 
 async def test_labels_ahead_of_their_predictions_wait_and_keep_their_turn(
@@ -92,14 +92,17 @@ async def test_predictions_beyond_the_bound_are_dropped_and_counted(
 async def test_a_learner_that_diverges_stands_still_until_it_has_another_plan(
     learning: Learning, model: str
 ) -> None:
-    given = [replace(each, row=each.row * 1e15) for each in examples(40)]
-    await learning.begin("diverged", model, estimator=LINEAR)
+    given = examples(300)
+    await learning.begin("diverged", model, estimator=RUNAWAY)
     await learning.log(model, given)
     await learning.label(model, given)
     assert "learn more slowly" in await learning.failure("diverged")
     await learning.begin("diverged", model)
-    await learning.log(model, examples(3))
-    assert (await learning.known("diverged"))["failure"] is None
+    again = examples(3, seed=1)
+    await learning.log(model, again)
+    await learning.label(model, again)
+    known = await learning.has("diverged", learned=3)
+    assert known["failure"] is None
 
 
 @pytest.mark.slow
@@ -163,6 +166,7 @@ async def test_a_wish_for_promotion_is_left_to_the_registrys_policy(
     learning: Learning, model: str
 ) -> None:
     given = examples(10)
+    learning.platform.put_promotion_policy("wishing", {"auto_promote": False, "updated_by": "ada"})
     await learning.begin("wishing", model, every_labels=10, request_promotion=True)
     await learning.log(model, given)
     await learning.label(model, given)
