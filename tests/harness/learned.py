@@ -28,7 +28,7 @@ FEATURES = ("x[0]", "x[1]", "age")
 INPUTS = (
     Tensor(name="x", datatype="FP32", shape=(-1, 2)),
     Tensor(name="age", datatype="FP64", shape=(-1, 1)),
-    Tensor(name="note", datatype="BYTES", shape=(-1,)),
+    Tensor(name="note", datatype="BYTES", shape=(-1, 1)),
 )
 
 plans = st.builds(
@@ -92,7 +92,7 @@ def feed(plan: Plan, matrix: NDArray[np.float64]) -> dict[str, NDArray[np.generi
     return {
         "x": wide,
         "age": column["age"].reshape(-1, 1),
-        "note": np.full(len(matrix), "", dtype=object),
+        "note": np.full((len(matrix), 1), "", dtype=object),
     }
 
 
