@@ -7,6 +7,7 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from headrace.errors import Refused
 from headrace.events import PredictionLogged
@@ -18,12 +19,11 @@ _SHOWN: Final = 10
 
 
 def inputs_of(record: PredictionLogged) -> list[Tensor]:
-    """The inputs that a record shows, as the model takes them: any number of rows."""
-    return [
-        Tensor(name=tensor.name, datatype=tensor.datatype, shape=(-1, *tensor.shape[1:]))
-        for tensor in record.inputs
-        if not tensor.hashed
-    ]
+    """The inputs that a record shows, as the model takes them. Raises Refused if there can be none.
+
+    Any number of rows.
+    """
+    return [_tensor(tensor) for tensor in record.inputs if not tensor.hashed]
 
 
 def rows_of(record: PredictionLogged, plan: Plan) -> NDArray[np.float64]:
@@ -43,9 +43,7 @@ def _columns(
     for tensor in tensors:
         if tensor.hashed or tensor.datatype not in DTYPES:
             continue
-        names = Tensor(
-            name=tensor.name, datatype=tensor.datatype, shape=tuple(tensor.shape)
-        ).columns
+        names = _tensor(tensor).columns
         if not wanted.intersection(names):
             continue
         try:
@@ -57,12 +55,16 @@ def _columns(
     return columns
 
 
+def _tensor(tensor: LoggedTensor) -> Tensor:
+    try:
+        return Tensor(name=tensor.name, datatype=tensor.datatype, shape=(-1, *tensor.shape[1:]))
+    except ValidationError as error:
+        raise Refused(f"input {tensor.name!r}: {error.errors()[0]['msg']}") from error
+
+
 def _told(record: PredictionLogged, missing: str) -> str:
     known = [
-        name
-        for tensor in inputs_of(record)
-        if tensor.datatype != BYTES and tensor.shape
-        for name in tensor.columns
+        name for tensor in inputs_of(record) if tensor.datatype != BYTES for name in tensor.columns
     ]
     shown = ", ".join(known[:_SHOWN]) + (", ..." if len(known) > _SHOWN else "")
     return (

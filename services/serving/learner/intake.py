@@ -19,6 +19,8 @@ from services.serving.store.learners import Wanted
 from services.serving.store.learning import Labelled, Predicted
 
 GROUP: Final = "serving.learner"
+_NUL: Final = "\x00"
+"""What text in PostgreSQL cannot have."""
 RecordT = TypeVar("RecordT", PredictionLogged, LabelObserved)
 
 
@@ -48,10 +50,12 @@ class Intake:
         """Put labels in their turn."""
         by_model = self._by_model(events)
         for wanted in await self._wanted(tx, list(by_model)):
-            numbers = [event for event in by_model[wanted.model] if math.isfinite(event.data.label)]
+            numbers = [event for event in by_model[wanted.model] if _is_usable(event.data)]
             broken = len(by_model[wanted.model]) - len(numbers)
             if broken:
-                await self._unusable(tx, wanted, broken, "a label is no finite number")
+                await self._unusable(
+                    tx, wanted, broken, "a label is no number, or of no prediction"
+                )
             await learning.add_labels(
                 tx.connection,
                 wanted,
@@ -72,7 +76,7 @@ class Intake:
     def _by_model(self, events: Sequence[Event[RecordT]]) -> dict[str, list[Event[RecordT]]]:
         by_model: dict[str, list[Event[RecordT]]] = defaultdict(list)
         for event in events:
-            if event.data.project == self._project:
+            if event.data.project == self._project and _NUL not in event.data.model:
                 by_model[event.data.model].append(event)
         return by_model
 
@@ -84,14 +88,12 @@ class Intake:
     ) -> list[Predicted]:
         record = event.data
         try:
-            rows = rows_of(record, wanted.plan)
+            rows, inputs = rows_of(record, wanted.plan), inputs_of(record)
         except Refused as error:
             await self._unusable(tx, wanted, len(record.prediction_ids), str(error))
             return []
         if not wanted.knows_inputs:
-            await learners.note_inputs(
-                tx.connection, wanted, inputs_of(record), project=self._project
-            )
+            await learners.note_inputs(tx.connection, wanted, inputs, project=self._project)
         finite = np.asarray(np.isfinite(rows).all(axis=1))
         if not finite.all():
             count = int((~finite).sum())
@@ -104,8 +106,12 @@ class Intake:
                 log_offset=event.offset,
             )
             for prediction_id, row, usable in zip(record.prediction_ids, rows, finite, strict=True)
-            if usable
+            if usable and _NUL not in prediction_id
         ]
 
     async def _unusable(self, tx: Tx, wanted: Wanted, count: int, reason: str) -> None:
         await learners.note_unusable(tx.connection, wanted, count, reason, project=self._project)
+
+
+def _is_usable(label: LabelObserved) -> bool:
+    return math.isfinite(label.label) and _NUL not in label.prediction_id

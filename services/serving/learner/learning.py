@@ -149,11 +149,14 @@ class Learning:
         return max(0, count - limit)
 
     async def _names(self) -> list[str]:
+        """Learners that there is something to do for."""
         async with self._bus.transaction() as tx:
             found = await learners.every(tx.connection, project=self._project)
+            labelled = await learning.with_labels(tx.connection, project=self._project)
             unpublished = await snapshots.unpublished(tx.connection, project=self._project)
         self._meters.show(found, unpublished)
-        return [learner.name for learner in found]
+        now = self._clock.now()
+        return [each.name for each in found if each.name in labelled or each.is_due(now)]
 
     async def _look(self, progress: LogProgress) -> None:
         try:

@@ -92,6 +92,17 @@ async def add_labels(
     )
 
 
+async def with_labels(connection: Connection, *, project: str) -> set[str]:
+    """Learners that labels wait for."""
+    rows = await connection.fetch(
+        "select name from learner l where project=$1 and failure is null and exists"
+        " (select from learner_label where project=$1 and learner=l.name"
+        "  and generation=l.generation)",
+        project,
+    )
+    return {row["name"] for row in rows}
+
+
 async def waiting(connection: Connection, learner: Learner, *, limit: int) -> list[Waiting]:
     """The next labels in their order, each with its prediction if that is known."""
     rows = await connection.fetch(

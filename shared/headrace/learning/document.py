@@ -6,6 +6,7 @@ from, and `replay/examples.npz`, what it learned since then in this order.
 
 from __future__ import annotations
 
+from math import prod
 from typing import Final, Literal, Self
 
 import orjson
@@ -19,6 +20,7 @@ from headrace.learning.state import State
 MODEL_FILE: Final = "model.river.json"
 START_FILE: Final = "replay/start.json"
 EXAMPLES_FILE: Final = "replay/examples.npz"
+MAX_WIDTH: Final = 100_000
 SCHEMA: Final = "headrace.river-model/1"
 
 
@@ -33,13 +35,23 @@ class Tensor(_Part):
     datatype: str
     shape: tuple[int, ...] = Field(min_length=1)
 
+    @model_validator(mode="after")
+    def _is_bounded(self) -> Self:
+        if min(self.shape[1:], default=1) < 1 or self.width > MAX_WIDTH:
+            raise ValueError(f"shape: expected 1 to {MAX_WIDTH} values a row, got {self.shape}")
+        return self
+
+    @property
+    def width(self) -> int:
+        """Values a row."""
+        return prod(self.shape[1:])
+
     @property
     def columns(self) -> list[str]:
         """Names of the features in it, in their order."""
-        width = 1
-        for size in self.shape[1:]:
-            width *= size
-        return [self.name] if width == 1 else [f"{self.name}[{at}]" for at in range(width)]
+        if self.width == 1:
+            return [self.name]
+        return [f"{self.name}[{at}]" for at in range(self.width)]
 
 
 class Offsets(_Part):
