@@ -183,9 +183,12 @@ class Learning:
         """Their labels, in this order."""
         await self.serving.publisher.emit_many([self.labelled(model, each) for each in given])
 
-    def labelled(self, model: str, each: Example) -> LabelObserved:
+    def labelled(
+        self, model: str, each: Example, *, features: dict[str, float] | None = None
+    ) -> LabelObserved:
         """One label."""
         return LabelObserved(
+            features=features,
             project=self.serving.project,
             model=model,
             prediction_id=each.prediction_id,

@@ -13,7 +13,7 @@ from headrace.events.base import Name
 from headrace.learning import Plan
 from headrace.runtime.bus import Bus, Tx
 from headrace.runtime.clock import Clock
-from services.serving.domain.learners import Learner, LearnerSettings
+from services.serving.domain.learners import Learner, LearnerSettings, Source
 from services.serving.store import learners, snapshots
 
 _PATTERN: Final = r"^[^/:\x00]+$"
@@ -43,6 +43,7 @@ class LearnerBody(BaseModel):
     estimator: EstimatorBody
     features: list[Name]
     publish_as: RegisteredName | None = None
+    features_from: Source = "predictions"
     every_labels: int = Field(default=1000, ge=1, le=100_000)
     every_seconds: float | None = Field(default=None, ge=1)
     wait_seconds: float = Field(default=10.0, ge=0, le=86_400)
@@ -69,6 +70,7 @@ class LearnerBody(BaseModel):
         """How it works."""
         return LearnerSettings(
             publish_as=self.publish_as or name,
+            features_from=self.features_from,
             every_labels=self.every_labels,
             every_seconds=self.every_seconds,
             wait_seconds=self.wait_seconds,

@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Self
+from typing import Literal, Self
 
 from headrace.learning import Plan, State, Tensor
 
+Source = Literal["predictions", "labels"]
+"""Where features come from: the prediction log, or the label events themselves."""
 Positions = Mapping[int, int]
 """The last label that was looked at, by partition."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LearnerSettings:
-    """How a learner works; another value changes nothing of what it learned.
+    """How a learner works; another value, but of `features_from`, keeps what it learned.
 
     A snapshot is made after `every_labels` more examples, or once `every_seconds` have passed and
     there are any. A label waits `wait_seconds` for its prediction. Of predictions at most about
@@ -23,6 +25,7 @@ class LearnerSettings:
     """
 
     publish_as: str
+    features_from: Source = "predictions"
     every_labels: int = 1000
     every_seconds: float | None = None
     wait_seconds: float = 10.0
@@ -103,7 +106,9 @@ class Learner:
 
     def goes_on_as(self, other: Learner) -> bool:
         """Whether what it learned is what the other is told to learn."""
-        return (self.model, self.plan, self.failure) == (other.model, other.plan, None)
+        same_source = self.settings.features_from == other.settings.features_from
+        same = (self.model, self.plan) == (other.model, other.plan)
+        return same and same_source and self.failure is None
 
     @property
     def unpublished(self) -> int:
@@ -134,6 +139,7 @@ class Snapshot:
     number: int
     model: str
     publish_as: str
+    features_from: Source
     request_promotion: bool
     plan: Plan
     inputs: Sequence[Tensor]
@@ -155,6 +161,7 @@ class Snapshot:
             number=learner.snapshots + 1,
             model=learner.model,
             publish_as=learner.settings.publish_as,
+            features_from=learner.settings.features_from,
             request_promotion=learner.settings.request_promotion,
             plan=learner.plan,
             inputs=learner.inputs,

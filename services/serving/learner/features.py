@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from headrace.errors import Refused
-from headrace.events import PredictionLogged
+from headrace.events import LabelObserved, PredictionLogged
 from headrace.learning import Plan, Tensor
 from headrace.rpc.serving.v1.prediction_log_pb2 import Tensor as LoggedTensor
 from services.serving.worker.tensors import BYTES, DTYPES, Malformed, decode
@@ -24,6 +24,23 @@ def inputs_of(record: PredictionLogged) -> list[Tensor]:
     Any number of rows.
     """
     return [_tensor(tensor) for tensor in record.inputs if not tensor.hashed]
+
+
+def inputs_named(plan: Plan) -> list[Tensor]:
+    """The inputs of a model that is learned from labels alone: a column a feature."""
+    return [Tensor(name=name, datatype="FP64", shape=(-1, 1)) for name in plan.features]
+
+
+def row_of(label: LabelObserved, plan: Plan) -> NDArray[np.float64]:
+    """The features that a label brings along. Raises Refused where one is not there."""
+    given = label.features or {}
+    missing = [name for name in plan.features if name not in given]
+    if missing:
+        raise Refused(f"feature {missing[0]!r} is not in the label of {label.prediction_id!r}")
+    row = np.array([given[name] for name in plan.features])
+    if not np.isfinite(row).all():
+        raise Refused("a feature is no finite number")
+    return row
 
 
 def rows_of(record: PredictionLogged, plan: Plan) -> NDArray[np.float64]:

@@ -13,7 +13,7 @@ from headrace.errors import Refused
 from headrace.events import LabelObserved, PredictionLogged
 from headrace.runtime.bus import Event, Tx
 from headrace.runtime.clock import Clock
-from services.serving.learner.features import inputs_of, rows_of
+from services.serving.learner.features import inputs_named, inputs_of, row_of, rows_of
 from services.serving.store import learners, learning
 from services.serving.store.learners import Wanted
 from services.serving.store.learning import Labelled, Predicted
@@ -36,6 +36,8 @@ class Intake:
         """Keep the features of every prediction whose label may be learned from."""
         by_model = self._by_model(events)
         for wanted in await self._wanted(tx, list(by_model)):
+            if wanted.features_from != "predictions":
+                continue
             kept: list[Predicted] = []
             for event in by_model[wanted.model]:
                 kept.extend(await self._usable(tx, wanted, event))
@@ -56,6 +58,8 @@ class Intake:
                 await self._unusable(
                     tx, wanted, broken, "a label is no number, or of no prediction"
                 )
+            if wanted.features_from == "labels":
+                numbers = await self._keep_features(tx, wanted, numbers)
             await learning.add_labels(
                 tx.connection,
                 wanted,
@@ -72,6 +76,34 @@ class Intake:
                 now=self._clock.now(),
             )
         self._noted()
+
+    async def _keep_features(
+        self, tx: Tx, wanted: Wanted, events: Sequence[Event[LabelObserved]]
+    ) -> list[Event[LabelObserved]]:
+        """Keep what labels bring along as if it had been predicted; the labels that can be used."""
+        kept = {}
+        for event in events:
+            try:
+                kept[event.offset] = event, row_of(event.data, wanted.plan)
+            except Refused as error:
+                await self._unusable(tx, wanted, 1, str(error))
+        if not wanted.knows_inputs:
+            await learners.note_inputs(
+                tx.connection, wanted, inputs_named(wanted.plan), project=self._project
+            )
+        predictions = [
+            Predicted(
+                prediction_id=event.data.prediction_id,
+                features=row.tobytes(),
+                log_partition=event.partition,
+                log_offset=event.offset,
+            )
+            for event, row in kept.values()
+        ]
+        await learning.add_predictions(
+            tx.connection, wanted, predictions, project=self._project, now=self._clock.now()
+        )
+        return [event for event, _ in kept.values()]
 
     def _by_model(self, events: Sequence[Event[RecordT]]) -> dict[str, list[Event[RecordT]]]:
         by_model: dict[str, list[Event[RecordT]]] = defaultdict(list)

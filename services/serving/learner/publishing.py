@@ -136,7 +136,9 @@ def files_of(snapshot: Snapshot, learned: Examples, parent: Parent | None) -> Ma
             model=snapshot.model,
             label_topic=MONITORING_LABELS.name,
             labels=_spans(snapshot.positions_before, snapshot.positions),
-            prediction_topic=SERVING_LOG.name,
+            prediction_topic=(
+                SERVING_LOG if snapshot.features_from == "predictions" else MONITORING_LABELS
+            ).name,
             predictions=_spans_of(learned),
             learned_before=snapshot.start.learned,
             start_digest=snapshot.start.digest(plan),

@@ -91,6 +91,7 @@ create table learner_snapshot (
     number integer not null,
     model text not null,
     publish_as text not null,
+    features_from text not null,
     request_promotion boolean not null,
     plan jsonb not null,
     inputs jsonb not null,

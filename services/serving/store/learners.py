@@ -12,7 +12,7 @@ import asyncpg
 from headrace.errors import NotFound
 from headrace.learning import Plan, State, Tensor
 from headrace.runtime.db import Connection
-from services.serving.domain.learners import Counts, Learner, LearnerSettings, Positions
+from services.serving.domain.learners import Counts, Learner, LearnerSettings, Positions, Source
 
 _GENERATION: Final = (
     "learner_prediction",
@@ -29,6 +29,7 @@ class Wanted:
     generation: int
     model: str
     plan: Plan
+    features_from: Source
     knows_inputs: bool
 
 
@@ -126,7 +127,8 @@ async def every(connection: Connection, *, project: str) -> list[Learner]:
 async def wanted(connection: Connection, *, project: str, models: Sequence[str]) -> list[Wanted]:
     """What learners take from the stream of these models."""
     rows = await connection.fetch(
-        "select name, generation, model, plan, inputs is not null as knows_inputs from learner"
+        "select name, generation, model, plan, settings, inputs is not null as knows_inputs"
+        " from learner"
         " where project=$1 and model = any($2::text[])",
         project,
         models,
@@ -137,6 +139,7 @@ async def wanted(connection: Connection, *, project: str, models: Sequence[str])
             generation=row["generation"],
             model=row["model"],
             plan=Plan.model_validate(row["plan"]),
+            features_from=row["settings"]["features_from"],
             knows_inputs=row["knows_inputs"],
         )
         for row in rows

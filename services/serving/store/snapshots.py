@@ -36,8 +36,9 @@ async def add(connection: Connection, snapshot: Snapshot) -> None:
         """
         insert into learner_snapshot (project, learner, generation, number, model, publish_as,
             request_promotion, plan, inputs, start_state, state, start_digest, digest,
-            learned_before, learned, positions_before, positions, created_at)
-        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
+            learned_before, learned, positions_before, positions, created_at, features_from)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18,
+            $19)
         """,
         snapshot.project,
         snapshot.learner,
@@ -57,6 +58,7 @@ async def add(connection: Connection, snapshot: Snapshot) -> None:
         document_of(snapshot.positions_before),
         document_of(snapshot.positions),
         snapshot.created_at,
+        snapshot.features_from,
     )
 
 
@@ -185,6 +187,7 @@ def _snapshot(row: asyncpg.Record) -> Snapshot:
         number=row["number"],
         model=row["model"],
         publish_as=row["publish_as"],
+        features_from=row["features_from"],
         request_promotion=row["request_promotion"],
         plan=Plan.model_validate(row["plan"]),
         inputs=tuple(Tensor.model_validate(tensor) for tensor in row["inputs"]),

@@ -16,6 +16,8 @@ from tests.harness.bus import until
 from tests.harness.learner import PLAN, Learning, examples, learned
 from tests.harness.serving_processes import ask
 
+pytestmark = pytest.mark.timeout(300)  # the first test waits for six processes
+
 _DEATHS = ("before_commit:6", "before_commit:9", "after_commit:7", "after_commit:12", None)
 
 

@@ -12,6 +12,8 @@ from headrace.learning.document import MODEL_FILE, decode_document
 from headrace.learning.replay import Position, replay
 from tests.harness.learner import FEATURES, PLAN, Learning, examples, learned
 
+pytestmark = pytest.mark.timeout(300)  # the first test waits for six processes
+
 RUNAWAY = {"kind": "linear_regression", "learning_rate": 10.0, "l2": 10.0}
 
 
@@ -58,6 +60,19 @@ async def test_a_prediction_is_learned_from_once(learning: Learning, model: str)
     await learning.label(model, [replace(given[0], label=1 - given[0].label)])
     known = await learning.has("once", learned=5, repeated=1)
     assert known["digest"] == learned(given).digest(PLAN)
+
+
+async def test_features_may_come_with_the_labels_themselves(learning: Learning, model: str) -> None:
+    given = examples(5)
+    await learning.begin("alone", model, features_from="labels", every_labels=4)
+    labels = [
+        learning.labelled(model, each, features=dict(zip(FEATURES, each.row.tolist(), strict=True)))
+        for each in given[:4]
+    ]
+    await learning.serving.publisher.emit_many([*labels, learning.labelled(model, given[4])])
+    known = await learning.has("alone", learned=4, unusable=1)
+    assert known["digest"] == learned(given[:4]).digest(PLAN)
+    assert known["trouble"] == (f"feature 'x[0]' is not in the label of {given[4].prediction_id!r}")
 
 
 async def test_what_cannot_be_used_is_counted_and_said(learning: Learning, model: str) -> None:
