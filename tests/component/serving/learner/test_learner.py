@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from random import Random
 
 import numpy as np
 import pytest
@@ -18,7 +17,8 @@ from tests.harness.serving_processes import ask
 
 pytestmark = pytest.mark.timeout(300)  # the first test waits for six processes
 
-_DEATHS = ("before_commit:6", "before_commit:9", "after_commit:7", "after_commit:12", None)
+_DEATHS = ("before_commit:1", "after_commit:3", "before_commit:4", None)
+"""Where the process dies in each hundred labels, if it comes so far; in the last it is killed."""
 
 
 async def test_a_snapshot_answers_unmodified_clients_as_river_would(
@@ -66,17 +66,18 @@ async def test_kills_and_double_deliveries_change_nothing_of_what_is_learned(
     learning: Learning, model: str, tmp_path: Path
 ) -> None:
     """Records come twice, and the process dies before and after commits, and at any time."""
-    random = Random(7)
+    deaths = []
     given = examples(400)
     await learning.begin("killed", model, publish_as=model, every_labels=100)
-    for start in range(0, len(given), 100):
+    for start, crash_at in zip(range(0, len(given), 100), _DEATHS, strict=True):
         some = given[start : start + 100]
-        learning.restart(crash_at=random.choice(_DEATHS))
+        learning.restart(crash_at=crash_at)
         await learning.log(model, some)
         await learning.label(model, some)
         await learning.log(model, some[:60])
         await learning.label(model, some[10:40])
-        await learning.dead_or_learned("killed", start + random.randrange(100))
+        await learning.dead_or_learned("killed", start + (100 if crash_at else 50))
+        deaths.append(learning.learner.ended)
     learning.restart()
     await learning.learner.wait_ready()
     found = await learning.published("killed", 4, seconds=90)
@@ -86,3 +87,4 @@ async def test_kills_and_double_deliveries_change_nothing_of_what_is_learned(
     assert [each["version"] for each in found] == [1, 2, 3, 4]
     newest = await learning.download(model, 4, tmp_path)
     assert replay(newest).holds
+    assert deaths[0]
