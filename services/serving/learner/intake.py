@@ -33,13 +33,18 @@ class Intake:
         self._noted = noted
 
     async def on_predictions(self, events: Sequence[Event[PredictionLogged]], tx: Tx) -> None:
-        """Keep the features of every prediction whose label may be learned from."""
+        """Keep the features of every prediction whose label may be learned from.
+
+        Requests that the model failed on are none.
+        """
         by_model = self._by_model(events)
         for wanted in await self._wanted(tx, list(by_model)):
             if wanted.features_from != "predictions":
                 continue
             kept: list[Predicted] = []
             for event in by_model[wanted.model]:
+                if event.data.error:
+                    continue
                 kept.extend(await self._usable(tx, wanted, event))
             if kept:
                 now = self._clock.now()

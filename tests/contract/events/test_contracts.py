@@ -79,5 +79,35 @@ def test_every_type_is_unique_and_lives_on_a_declared_topic() -> None:
 def test_no_service_reads_a_topic_that_only_it_writes() -> None:
     """Exports leave the platform, so what they read goes round in no circle.
 
-    Learners take features from the prediction log, and only a label that somebody else sent makes
-    them learn: record 20.
+    States of its own are what a service that lost its database finds itself again by. Learners
+    take features from the prediction log, and only a label from outside makes them learn: record 20.
+    """
+    for group, topics in [*GROUPS.items(), *VIEWS.items()]:
+        if ".export-" in group or group == "serving.learner":
+            continue
+        service = group.split(".")[0]
+        for topic in topics:
+            foreign = not topic.name.startswith(f"{service}.")
+            asked = ".intake." in topic.name or ".commands." in topic.name
+            recovered = group in VIEWS and topic.compacted
+            assert foreign or asked or recovered, f"{group} reads its own {topic.name}"
+
+
+def test_topic_names_are_lower_case_dots_and_hyphens() -> None:
+    assert all(topic.name == topic.name.lower() and "_" not in topic.name for topic in all_topics())
+
+
+def test_a_compacted_topic_keeps_one_kind_of_state() -> None:
+    for topic in TOPICS:
+        kinds = [contract for contract in CONTRACTS if contract.topic == topic]
+        assert topic.compacted == (".state." in topic.name)
+        assert len(kinds) == 1 or not topic.compacted
+
+
+def test_compacted_topics_forget_no_key_and_are_cleaned_soon() -> None:
+    assert REGISTRY_ALIASES.config == {
+        "cleanup.policy": "compact",
+        "min.cleanable.dirty.ratio": "0.1",
+        "segment.ms": "3600000",
+        "max.message.bytes": str(8 * 1024 * 1024),
+    }
