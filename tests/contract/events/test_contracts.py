@@ -80,7 +80,8 @@ def test_no_service_reads_a_topic_that_only_it_writes() -> None:
     """Exports leave the platform, so what they read goes round in no circle.
 
     States of its own are what a service that lost its database finds itself again by. Learners
-    take features from the prediction log, and only a label from outside makes them learn: record 20.
+    take features from the prediction log, but only a label from outside makes them learn: see
+    record 20.
     """
     for group, topics in [*GROUPS.items(), *VIEWS.items()]:
         if ".export-" in group or group == "serving.learner":

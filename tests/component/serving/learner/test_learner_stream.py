@@ -75,6 +75,18 @@ async def test_features_may_come_with_the_labels_themselves(learning: Learning, 
     assert known["trouble"] == (f"feature 'x[0]' is not in the label of {given[4].prediction_id!r}")
 
 
+async def test_what_a_model_failed_on_is_not_learned_from(learning: Learning, model: str) -> None:
+    failed, answered = examples(2)
+    record = learning.logged(model, [failed])
+    record.error = "INTERNAL"
+    await learning.begin("failed", model, wait_seconds=0)
+    await learning.serving.publisher.emit(record)
+    await learning.log(model, [answered])
+    await learning.label(model, [failed, answered])
+    known = await learning.has("failed", learned=1, unjoined=1)
+    assert known["digest"] == learned([answered]).digest(PLAN)
+
+
 async def test_what_cannot_be_used_is_counted_and_said(learning: Learning, model: str) -> None:
     given = examples(4)
     broken = replace(given[0], row=np.array([np.nan, 0, 0], np.float32))
