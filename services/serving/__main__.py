@@ -32,8 +32,12 @@ def service_for(arguments: list[str]) -> Service[Any]:
             from services.serving.exporters.app import build as build_exporters  # noqa: PLC0415
 
             return build_exporters(Settings())
+        case ["learner"]:
+            from services.serving.learner.app import build as build_learner  # noqa: PLC0415
+
+            return build_learner(Settings())
         case _:
-            sys.exit("usage: python -m services.serving [worker|asynchronous|exporters]")
+            sys.exit("usage: python -m services.serving [worker|asynchronous|exporters|learner]")
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from headrace.runtime.service import Resources, Service
 from services.serving import api
 from services.serving.api import bandits as bandits_api
 from services.serving.api import experiments as experiments_api
+from services.serving.api import learners as learners_api
 from services.serving.api import rollouts as rollouts_api
 from services.serving.api import traffic as traffic_api
 from services.serving.asynchronous.groups import foreign_groups
@@ -82,6 +83,9 @@ def build(settings: Settings) -> Service[Settings]:
                 experimenter=control.parts(resources).experimenter,
                 workers=control.parts(resources).fleet,
                 noted=control.parts(resources).reconciler.poke,
+            ),
+            learners_api.router(
+                project=resources.settings.project, bus=resources.bus, clock=resources.clock
             ),
             rollouts_api.router(
                 project=resources.settings.project,

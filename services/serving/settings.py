@@ -110,6 +110,14 @@ class Settings(ServiceSettings, env_prefix="HEADRACE_SERVING_"):
     export_seconds: float = Field(
         default=60.0, gt=0, le=3600, description="How long rows are gathered for one file"
     )
+
+    learner_http_port: int = Field(
+        default=0, ge=0, le=65535, description="Health and metrics of the learner process"
+    )
+    learner_registry_url: str | None = Field(
+        default=None, description="Registry or front door, where snapshots become versions"
+    )
+
     recall_seconds: float = Field(
         default=5.0,
         ge=0,

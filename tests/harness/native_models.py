@@ -26,7 +26,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
+from headrace.learning import Plan, encode_document
+from headrace.learning.document import MODEL_FILE
+from headrace.learning.estimator import Estimator
 from services.serving.domain.formats import Format
+from tests.harness import learned
 
 Answer = dict[str, NDArray[Any]]
 FEATURES = 5
@@ -254,6 +258,33 @@ def mlflow_onnx(folder: Path) -> Made:
     )
 
 
+def river_classifier(folder: Path) -> Made:
+    """A learner's snapshot of two classes, over three inputs of which one is not learned from."""
+    return _river(folder, Plan(kind="logistic_regression", features=learned.FEATURES))
+
+
+def river_regressor(folder: Path) -> Made:
+    """A learner's snapshot of a number."""
+    return _river(folder, Plan(kind="linear_regression", features=learned.FEATURES))
+
+
+def _river(folder: Path, plan: Plan) -> Made:
+    train, ask = (rows(count, seed=count, missing=False)[:, :3] for count in (200, 64))
+    ask = ask.astype(np.float32).astype(np.float64)
+    targets = labels(train) if plan.classifies else train.sum(axis=1)
+    given = zip(train.tolist(), targets.tolist(), strict=True)
+    state = learned.learned(plan, list(given))
+    path = folder / MODEL_FILE
+    path.write_bytes(encode_document(learned.document(plan, state)))
+    estimator = Estimator(plan, state)
+    values = np.array([estimator.predict(row) for row in ask.tolist()])
+    answers: Answer = {"predict": values}
+    if plan.classifies:
+        both = np.stack([1 - values, values], axis=1)
+        answers = {"predict": (values > 0.5).astype(np.int64), "predict_proba": both}
+    return Made(path=path, kind=Format.RIVER, inputs=learned.feed(plan, ask), answers=answers)
+
+
 MODELS: dict[str, Callable[[Path], Made]] = {
     maker.__name__: maker
     for maker in (
@@ -270,6 +301,8 @@ MODELS: dict[str, Callable[[Path], Made]] = {
         mlflow_xgboost,
         mlflow_lightgbm,
         mlflow_onnx,
+        river_classifier,
+        river_regressor,
     )
 }
 

@@ -51,9 +51,18 @@ _PATIENCE = 60.0
 
 
 class Process:
-    """One process of serving; `arguments` is [] or ["worker"]."""
+    """One process of serving, or of another service; `arguments` is [] or ["worker"]."""
 
-    def __init__(self, *, arguments: list[str], env: dict[str, str], url: str, log: Path) -> None:
+    def __init__(
+        self,
+        *,
+        arguments: list[str],
+        env: dict[str, str],
+        url: str,
+        log: Path,
+        module: str = "services.serving",
+    ) -> None:
+        self._module = module
         self._arguments = arguments
         self.env = env
         self.url = url
@@ -64,7 +73,7 @@ class Process:
         """Start; `wait_ready` says when it is of use."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "services.serving", *self._arguments],
+                [sys.executable, "-m", self._module, *self._arguments],
                 cwd=CHECKOUT,
                 env=self.env,
                 stdout=log,
@@ -93,6 +102,11 @@ class Process:
         """Of the running process."""
         assert self._process is not None
         return self._process.pid
+
+    @property
+    def ended(self) -> bool:
+        """Whether it is no longer there, of itself."""
+        return self._process is not None and self._process.poll() is not None
 
     def kill(self) -> None:
         """End it as a crash would."""

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from headrace.events import FileRef
 
 ONNX_FILE: Final = "model.onnx"
+RIVER_FILE: Final = "model.river.json"
+"""A snapshot of a learner in the stream; what lies below it is for its replay only."""
 PARITY_FILE: Final = "parity.json"
 """Beside a converted model.onnx: that it answers as the model beside it does, and how nearly."""
 MLMODEL_FILE: Final = "MLmodel"
@@ -44,6 +46,7 @@ class Format(StrEnum):
     XGBOOST = "xgboost"
     LIGHTGBM = "lightgbm"
     SKOPS = "skops"
+    RIVER = "river"
     MLFLOW = "mlflow"
     """A folder that only MLflow loads: pickled scikit-learn, PyTorch, python_function."""
     PICKLE = "pickle"
@@ -60,6 +63,7 @@ _TIERS: Final[Mapping[Format, Tier]] = {
     Format.ONNX: Tier.DATA,
     Format.XGBOOST: Tier.DATA,
     Format.LIGHTGBM: Tier.DATA,
+    Format.RIVER: Tier.DATA,
     Format.SKOPS: Tier.ALLOW_LISTED,
 }
 _SUFFIXES: Final[Mapping[str, Format]] = {
@@ -112,6 +116,9 @@ def serveable(files: Sequence[FileRef]) -> Serveable:
     folder = _shallowest([file for file in files if _name(file) == MLMODEL_FILE])
     if folder is not None:
         return _of_mlflow(folder, files)
+    snapshot = next((file for file in files if file.path == RIVER_FILE), None)
+    if snapshot is not None:
+        return Serveable(format=Format.RIVER, model=snapshot, needed=(snapshot,))
     return _bare(files)
 
 

@@ -1,8 +1,9 @@
-"""`headrace models`: what is registered; converting and signing a model before it is."""
+"""`headrace models`: what is registered; converting, signing and replaying models."""
 
 from __future__ import annotations
 
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -97,6 +98,36 @@ def verify(
     except HeadraceError as error:
         fail(str(error), code=REFUSED)
     Session.of(None, as_json=as_json).say({"signed_by": name}, f"{folder}: signed by {name}")
+
+
+@app.command
+def replay(
+    folder: Path,
+    *,
+    offset: Annotated[
+        int | None, Parameter(help="Label to stop after; else all that the snapshot learned")
+    ] = None,
+    partition: Annotated[int, Parameter(help="Of that label")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Learn again what a learner's snapshot learned; exit code 1 if it comes out otherwise.
+
+    The folder holds all files of the version.
+    """
+    from headrace.learning.replay import Position  # noqa: PLC0415
+    from headrace.learning.replay import replay as replayed  # noqa: PLC0415 - needs an extra
+
+    to = None if offset is None else Position(partition=partition, offset=offset)
+    try:
+        found = replayed(folder, to=to)
+    except HeadraceError as error:
+        fail(str(error), code=REFUSED)
+    told = f"{found.digest} after {found.learned} examples"
+    if not found.holds:
+        told += f", the snapshot says {found.expected}, by river {found.recorded_river}"
+    session = Session.of(None, as_json=as_json)
+    session.say({**asdict(found), "holds": found.holds}, told)
+    raise SystemExit(0 if found.holds else REFUSED)
 
 
 def _told(report: ParityReport) -> str:

@@ -18,6 +18,7 @@ from headrace.events.registry import GateEvidence
 
 _ATTEMPTS: Final = 5
 _WAIT_SECONDS: Final = 0.3
+_EXISTS: Final = "already exists"
 _ERRORS: Final[Mapping[int, type[HeadraceError]]] = {
     400: InvalidInput,
     403: Refused,
@@ -146,6 +147,34 @@ class Platform:
         mlflow = "/api/2.0/mlflow"
         self._json("POST", f"{mlflow}/registered-models/create", {"name": to})
         made = self._json("POST", f"{mlflow}/model-versions/create", {"name": to, "source": source})
+        return int(made["model_version"]["version"])
+
+    def ensure_model(self, name: str) -> None:
+        """Have a registered model of this name."""
+        mlflow = "/api/2.0/mlflow/registered-models"
+        try:
+            self._json("GET", f"{mlflow}/get?{urlencode({'name': name})}")
+        except NotFound:
+            self._create_model(name)
+
+    def _create_model(self, name: str) -> None:
+        try:
+            self._json("POST", "/api/2.0/mlflow/registered-models/create", {"name": name})
+        except InvalidInput as error:
+            if _EXISTS not in str(error):
+                raise
+
+    def register_version(
+        self, model: str, *, source: str, tags: Mapping[str, str], idempotency_key: str
+    ) -> int:
+        """A version of the files below a URI; the same key again gives the same version."""
+        named = {**tags, "headrace.idempotency_key": idempotency_key}
+        body = {
+            "name": model,
+            "source": source,
+            "tags": [{"key": key, "value": value} for key, value in named.items()],
+        }
+        made = self._json("POST", "/api/2.0/mlflow/model-versions/create", body)
         return int(made["model_version"]["version"])
 
     def served_models(self) -> list[dict[str, Any]]:

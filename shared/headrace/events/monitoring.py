@@ -19,6 +19,9 @@ class LabelObserved(EventData):
     prediction_id: Name
     label: float
     observed_at: Moment = Field(description="Event time: when the truth became known")
+    features: dict[Name, float] | None = Field(
+        default=None, description="For learners that are told to learn from labels alone"
+    )
 
 
 class Segment(Part):

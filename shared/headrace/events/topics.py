@@ -154,6 +154,7 @@ GROUPS: Final[Mapping[str, tuple[Topic, ...]]] = {
     "serving.asynchronous": (SERVING_INTAKE,),
     "serving.export-http": (SERVING_LOG,),
     "serving.export-files": (SERVING_LOG,),
+    "serving.learner": (SERVING_LOG, MONITORING_LABELS),
     "serving.outcomes": (MONITORING_LABELS, SERVING_REWARDS),
     "monitoring.telemetry": (SERVING_LOG, MONITORING_LABELS),
     "monitoring.events": (SERVING_DEPLOYMENTS,),

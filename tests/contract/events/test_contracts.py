@@ -79,10 +79,12 @@ def test_every_type_is_unique_and_lives_on_a_declared_topic() -> None:
 def test_no_service_reads_a_topic_that_only_it_writes() -> None:
     """Exports leave the platform, so what they read goes round in no circle.
 
-    States of its own are what a service that lost its database finds itself again by.
+    States of its own are what a service that lost its database finds itself again by. Learners
+    take features from the prediction log, but only a label from outside makes them learn: see
+    record 20.
     """
     for group, topics in [*GROUPS.items(), *VIEWS.items()]:
-        if ".export-" in group:
+        if ".export-" in group or group == "serving.learner":
             continue
         service = group.split(".")[0]
         for topic in topics:

@@ -27,6 +27,12 @@ def test_model_file_takes_along_what_lies_beside_and_below_it() -> None:
     assert _needed(chosen) == ["data/model.onnx", "data/w/weights.bin"]
 
 
+def test_a_snapshot_is_served_without_what_it_is_replayed_from() -> None:
+    chosen = _serveable("model.river.json", "replay/examples.npz", "replay/start.json")
+    assert (chosen.format, chosen.format.tier) == (Format.RIVER, Tier.DATA)
+    assert _needed(chosen) == ["model.river.json"]
+
+
 @pytest.mark.parametrize(
     ("path", "expected"),
     [
@@ -111,5 +117,11 @@ def test_paths_that_lead_outside_are_refused(path: str) -> None:
 
 def test_only_what_is_data_or_checked_type_by_type_may_share_a_worker() -> None:
     shared = {kind for kind in Format if kind.tier is not Tier.PICKLED}
-    assert shared == {Format.ONNX, Format.XGBOOST, Format.LIGHTGBM, Format.SKOPS}
+    assert shared == {
+        Format.ONNX,
+        Format.XGBOOST,
+        Format.LIGHTGBM,
+        Format.SKOPS,
+        Format.RIVER,
+    }
     assert Format.SKOPS.tier is Tier.ALLOW_LISTED

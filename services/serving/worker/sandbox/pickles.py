@@ -37,7 +37,7 @@ def open_pickled(path: Path, kind: Format) -> Runtime:
             return _of_mlflow(path)
         case Format.TORCH:
             raise Refused(f"{path.name}: log PyTorch models with MLflow, which says what they take")
-        case Format.ONNX | Format.XGBOOST | Format.LIGHTGBM | Format.SKOPS:
+        case Format.ONNX | Format.XGBOOST | Format.LIGHTGBM | Format.SKOPS | Format.RIVER:
             raise Refused(f"{path.name} is data: it needs no sandbox")
         case other:
             assert_never(other)

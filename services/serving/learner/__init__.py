@@ -1,0 +1,1 @@
+"""Models that learn in the stream and are published as versions: a process of its own."""
