@@ -105,6 +105,7 @@ def _serving(context: Context) -> dict[str, str]:
         "CACHE_DIR": str(context.directory / "model-cache"),
         "WORKER_HTTP_PORT": str(context.ports["serving-worker"]),
         "ASYNC_WORKER": f"127.0.0.1:{context.ports['grpc']}",
+        "LEARNER_REGISTRY_URL": context.url("registry"),
         **{side.port_variable: str(context.ports[side.name]) for side in SIDES},
     }
 

@@ -37,4 +37,5 @@ SIDES = (
         port_variable="EXPORT_HTTP_PORT",
         only_with=("EXPORT_HTTP_URL", "EXPORT_FILES"),
     ),
+    Side(argument="learner", offset=20, port_variable="LEARNER_HTTP_PORT"),
 )
