@@ -184,9 +184,12 @@ def _wire(resources: Resources[Settings]) -> Parts:
     rollout = Rollout(
         ledger=Ledger(bus=resources.bus, clock=resources.clock),
         placement=Placement(
+            project=settings.project,
+            pool=resources.pool,
             cache=cache,
             signatures=Signatures(policy=settings.signatures, trusted_keys=settings.trusted_keys),
             limits=settings.sandbox_limits,
+            memory_budget=settings.model_memory_bytes,
             log=log,
         ),
         fleet=fleet,

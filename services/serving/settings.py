@@ -41,6 +41,17 @@ class Settings(ServiceSettings, env_prefix="HEADRACE_SERVING_"):
     worker_http_port: int = Field(ge=0, le=65535)
     socket: Path = Field(description="Unix socket between the control process and its workers")
     cache_dir: Path = Field(description="Model files by digest")
+    cache_keep_bytes: int = Field(
+        default=1024 * _MEBIBYTE,
+        ge=0,
+        description="Files of versions that nobody serves any more, kept for the next time",
+    )
+    model_memory_bytes: int = Field(
+        default=0,
+        ge=0,
+        description="Memory of one worker's models: least recently used ones make room; 0: no "
+        "bound",
+    )
     server_name: str = Field(
         default="headrace", description="In ServerMetadata; Triton's own examples want 'triton'"
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from headrace.errors import Permanent, Refused
 from headrace.runtime.clock import Clock
@@ -68,8 +69,7 @@ class Rollout:
         `deploy` finishes it. Raises Permanent when it cannot be served.
         """
         began = time.perf_counter()
-        placed = await self._placement.place(deployment)
-        await self._placement.prove(placed)
+        placed = await self._placement.prove(await self._placement.place(deployment))
         await self._ledger.begin_flip(deployment, load_ms=_ms_since(began))
         self._lineups[deployment.model] = self._lineup(deployment.model).promoted(placed)
 
@@ -194,9 +194,8 @@ class Rollout:
         lineup = self._lineup(deployment.model)
         known = lineup.find(Placed.key_of(deployment))
         if known is not None:
-            return Placed(deployment=deployment, path=known.path)
-        placed = await self._placement.place(deployment)
-        await self._placement.prove(placed)
+            return replace(known, deployment=deployment)
+        placed = await self._placement.prove(await self._placement.place(deployment))
         self._lineups[deployment.model] = lineup.with_candidate(placed)
         _check(await self._fleet.settled(self.announce(), at_least=at_least), deployment)
         return placed
