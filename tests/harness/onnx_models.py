@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from onnx import TensorProto, checker, helper
+import numpy as np
+from onnx import TensorProto, checker, helper, numpy_helper
 
 _OPSETS = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 3)]
 
@@ -99,6 +100,17 @@ def failing_on_large(value: float) -> bytes:
             helper.make_tensor("axes", TensorProto.INT64, [1], [1]),
             helper.make_tensor("values", TensorProto.FLOAT, [1], [value]),
         ],
+    )
+
+
+def wide(*, columns: int) -> bytes:
+    """`x` FP32 [-1,4] -> `y` FP32 [-1,columns]: weights of 16 bytes a column."""
+    weights = np.ones((4, columns), "<f4")
+    return _model(
+        nodes=[helper.make_node("MatMul", ["x", "weights"], ["y"])],
+        inputs=[_value("x", TensorProto.FLOAT, ["rows", 4])],
+        outputs=[_value("y", TensorProto.FLOAT, ["rows", columns])],
+        constants=[numpy_helper.from_array(weights, "weights")],
     )
 
 

@@ -12,12 +12,12 @@ import tritonclient.grpc.aio as triton
 
 from deploy.local import Backends
 from deploy.local.testing import create_database, drop_database
-from headrace.events import DeploymentFailed
+from headrace.events import DeploymentFailed, ModelDeployed
 from tests.harness import onnx_models
 from tests.harness.serving_processes import Serving, serving_processes
 
-BUDGET = 500_000
-MODELS = [f"many-{number}" for number in range(8)]
+BUDGET = 400_000
+MODELS = [f"many-{number}" for number in range(6)]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
@@ -29,12 +29,11 @@ async def crowded(
     database = await create_database(backends)
     settings = {"MODEL_MEMORY_BYTES": str(BUDGET)}
     async with serving_processes(backends, database, directory, **settings) as running:
-        await asyncio.gather(
-            *(
-                running.deploy(name, 1, onnx_models.constant(float(place)))
-                for place, name in enumerate(MODELS)
-            )
-        )
+        for place, name in enumerate(MODELS):
+            files = await running.upload(onnx_models.constant(float(place)))
+            await running.promote(name, 1, files)
+        for name in MODELS:
+            await running.heard(ModelDeployed, lambda data, name=name: data.model == name)
         yield running
     await drop_database(database)
 
