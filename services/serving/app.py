@@ -109,6 +109,7 @@ def build(settings: Settings) -> Service[Settings]:
         background=lambda resources: [
             lambda: _run(control.parts(resources), resources),
             control.parts(resources).intake.run,
+            control.parts(resources).reconciler.tidy,
             control.parts(resources).outcomes.run,
             *_drives(control.parts(resources), resources),
         ],
@@ -169,7 +170,11 @@ def _wire(resources: Resources[Settings]) -> Parts:
     intake = LogIntake(
         kafka=settings.kafka, metrics=resources.metrics, log=log, published=outcomes.heard
     )
-    cache = ArtifactCache(directory=settings.cache_dir, blobs=resources.blobs)
+    cache = ArtifactCache(
+        directory=settings.cache_dir,
+        blobs=resources.blobs,
+        keep_bytes=settings.cache_keep_bytes,
+    )
     fleet = Fleet(
         log=log,
         intake=intake,

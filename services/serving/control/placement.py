@@ -89,9 +89,9 @@ class Placement:
         await self._note_memory(placed, memory)
         return replace(placed, memory=memory)
 
-    async def keep_only(self, keys: Collection[str]) -> None:
-        """Remove other contents from the disk; only while nothing is being deployed."""
-        await self._cache.keep_only(keys)
+    async def tidy(self, in_use: Collection[str]) -> None:
+        """Keep few contents on the disk beside those in use."""
+        await self._cache.tidy(in_use)
 
     async def _with_memory(self, placed: Placed) -> Placed:
         if not self._budget:

@@ -78,9 +78,9 @@ class Rollout:
         await self._ledger.tell_state(deployment)
 
     async def keep_cache_small(self) -> None:
-        """Remove cached files that no line-up uses; only while nothing is being deployed."""
+        """Keep few files on the disk that no line-up uses."""
         placed = (each for lineup in self._lineups.values() for each in lineup.all_placed)
-        await self._placement.keep_only({each.key for each in placed})
+        await self._placement.tidy({each.key for each in placed})
 
     def announce(self) -> int:
         """Tell the workers what to look like; returns the revision."""

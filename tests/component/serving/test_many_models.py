@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 
 import httpx
 import pytest
@@ -33,9 +34,13 @@ async def crowded(
             files = await running.upload(onnx_models.constant(float(place)))
             await running.promote(name, 1, files)
         for name in MODELS:
-            await running.heard(ModelDeployed, lambda data, name=name: data.model == name)
+            await running.heard(ModelDeployed, partial(_is_of, name))
         yield running
     await drop_database(database)
+
+
+def _is_of(name: str, data: ModelDeployed) -> bool:
+    return data.model == name
 
 
 async def figures(serving: Serving) -> dict[str, float]:
