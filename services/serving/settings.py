@@ -141,6 +141,9 @@ class Settings(ServiceSettings, env_prefix="HEADRACE_SERVING_"):
     trusted_keys: Path | None = Field(
         default=None, description="A public key in PEM, or a folder of *.pem: who may sign models"
     )
+    proof_seconds: float = Field(
+        default=60.0, gt=0, description="A model that does not load by then is refused"
+    )
     sandbox_memory_mib: int = Field(
         default=4096, ge=256, description="Address space of a pickled model's process"
     )
@@ -159,6 +162,7 @@ class Settings(ServiceSettings, env_prefix="HEADRACE_SERVING_"):
             load_seconds=self.sandbox_load_seconds,
             run_seconds=self.sandbox_run_seconds,
             answer_bytes=self.max_message_bytes,
+            proof_seconds=self.proof_seconds,
         )
 
     @model_validator(mode="after")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -16,7 +17,6 @@ from headrace.errors import Refused, Transient
 from services.serving.domain.formats import Format
 from services.serving.domain.limits import DEFAULT_LIMITS, Limits
 
-_SECONDS: Final = 60.0
 _NICENESS: Final = 10
 _INHERITED: Final = ("PATH", "HOME", "LANG", "TMPDIR")
 
@@ -27,7 +27,7 @@ async def prove(
     """Return if the model loads and passes a smoke run.
 
     With `measure`, returns what it takes in memory, in bytes; else 0. Raises Refused with the
-    reason, also when the helper dies of it or takes over a minute, and Transient when the helper
+    reason, also when the helper dies of it or takes too long, and Transient when the helper
     itself cannot start.
     """
     process = await asyncio.create_subprocess_exec(
@@ -45,10 +45,10 @@ async def prove(
     )
     _yield_to_answers(process.pid)
     try:
-        async with asyncio.timeout(_SECONDS):
+        async with asyncio.timeout(limits.proof_seconds):
             answer, complaint = await process.communicate()
     except TimeoutError as error:
-        raise Refused(f"{model.name} did not load within {_SECONDS:.0f} s") from error
+        raise Refused(f"{model.name} did not load within {limits.proof_seconds:g} s") from error
     finally:
         if process.returncode is None:
             process.kill()
@@ -64,7 +64,7 @@ def _yield_to_answers(pid: int) -> None:
 
 def _judge(model: Path, status: int | None, answer: bytes, complaint: bytes) -> int:
     if status is not None and status < 0:
-        raise Refused(f"loading {model.name} killed the helper process with signal {-status}")
+        raise Refused(f"loading {model.name} killed the helper process: {_signal(-status)}")
     if status != 0:
         last = complaint.decode(errors="replace").strip().splitlines()[-1:]
         raise Transient(f"the helper process failed with status {status}: {' '.join(last)}")
@@ -72,6 +72,13 @@ def _judge(model: Path, status: int | None, answer: bytes, complaint: bytes) -> 
     if "refused" in said:
         raise Refused(said["refused"])
     return int(said["memory"])
+
+
+def _signal(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def _environment() -> dict[str, str]:

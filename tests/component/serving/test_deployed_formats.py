@@ -45,6 +45,29 @@ async def test_mlflow_folder_is_fetched_whole_proven_and_answers(
     assert metadata.platform == "xgboost"
 
 
+async def test_model_that_kills_its_process_never_replaces_the_champion(
+    serving: Serving, model: str, tmp_path: Path
+) -> None:
+    await serving.deploy(model, 1, onnx_models.constant(1.0))
+    files = await _upload_folder(serving, native_models.deadly(tmp_path).parent)
+    await serving.promote(model, 2, files)
+    failed = await serving.heard(DeploymentFailed, lambda data: data.model == model)
+    assert "killed the helper process: SIG" in failed.data.reason
+    assert failed.data.kept_version == 1
+    assert await serving.score(model) == 1.0
+
+
+async def test_graph_that_takes_too_much_memory_never_replaces_the_champion(
+    serving: Serving, model: str
+) -> None:
+    await serving.deploy(model, 1, onnx_models.constant(1.0))
+    await serving.promote(model, 2, await serving.upload(onnx_models.huge()))
+    failed = await serving.heard(DeploymentFailed, lambda data: data.model == model)
+    assert "allocate" in failed.data.reason
+    assert failed.data.kept_version == 1
+    assert await serving.score(model) == 1.0
+
+
 @pytest.mark.parametrize(
     ("name", "reason"),
     [

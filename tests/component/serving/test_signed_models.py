@@ -41,7 +41,12 @@ async def own(backends: Backends, tmp_path_factory: pytest.TempPathFactory) -> A
     directory = tmp_path_factory.mktemp("signed")
     keys = make_keys(directory, "release")
     database: TestDatabase = await create_database(backends)
-    settings = {"TRUSTED_KEYS": str(keys.folder), "SANDBOX_RUN_SECONDS": "3"}
+    settings = {
+        "TRUSTED_KEYS": str(keys.folder),
+        "SANDBOX_RUN_SECONDS": "3",
+        "SANDBOX_LOAD_SECONDS": "15",
+        "PROOF_SECONDS": "20",
+    }
     async with serving_processes(backends, database, directory, **settings) as running:
         yield Own(serving=running, keys=keys)
     await drop_database(database)
@@ -119,6 +124,39 @@ async def test_a_signature_that_does_not_hold_is_refused_and_the_champion_stays(
     elif wrong == "garbage":
         (folder / SIGNATURE_FILE).write_text("{}")
     assert reason in await refusal(own, model, 2, folder)
+    assert await own.serving.score(model) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("loading", "reason"),
+    [
+        ("os.abort()", "it died of SIGABRT"),
+        ("ctypes.string_at(0)", "it died of SIGSEGV"),
+        ("os.kill(os.getpid(), 9)", "it died of SIGKILL"),
+        ("hoard = bytearray(10 * 1024**3)", "does not load within 4096 MiB"),
+        pytest.param(
+            "while True: pass", "did not load within 15 s in its sandbox", marks=pytest.mark.slow
+        ),
+    ],
+    ids=["abort", "segfault", "killed", "memory", "hang"],
+)
+async def test_a_signed_pickle_that_does_not_survive_loading_never_replaces_the_champion(
+    own: Own, model: str, tmp_path: Path, loading: str, reason: str
+) -> None:
+    await own.serving.deploy(model, 1, onnx_models.constant(1.0))
+    folder = folder_with(tmp_path / "model", pickled_models.predicting("pass", loading=loading))
+    sign_folder(folder, own.keys.private)
+    assert reason in await refusal(own, model, 2, folder)
+    assert await own.serving.score(model) == 1.0
+
+
+@pytest.mark.slow
+async def test_a_graph_that_never_ends_never_replaces_the_champion(own: Own, model: str) -> None:
+    await own.serving.deploy(model, 1, onnx_models.constant(1.0))
+    await own.serving.promote(model, 2, await own.serving.upload(onnx_models.endless()))
+    failed = await own.serving.heard(DeploymentFailed, lambda data: data.model == model)
+    assert failed.data.reason == "model.onnx did not load within 20 s"
+    assert failed.data.kept_version == 1
     assert await own.serving.score(model) == 1.0
 
 
