@@ -135,7 +135,7 @@ async def test_a_signature_that_does_not_hold_is_refused_and_the_champion_stays(
         ("os.kill(os.getpid(), 9)", "it died of SIGKILL"),
         ("hoard = bytearray(10 * 1024**3)", "does not load within 4096 MiB"),
         pytest.param(
-            "while True: pass", "did not load within 15 s in its sandbox", marks=pytest.mark.slow
+            "while True: pass", "model.pkl did not load within", marks=pytest.mark.slow
         ),
     ],
     ids=["abort", "segfault", "killed", "memory", "hang"],
