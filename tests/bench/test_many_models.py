@@ -16,6 +16,7 @@ from services.serving.control.proof import prove
 from services.serving.domain.formats import Format
 from services.serving.worker.model import load
 from services.serving.worker.residency import Residency
+from services.serving.worker.residency.heap import share_one_heap
 from tests.harness.data_plane import data_plane
 
 MODELS: Final = 200
@@ -26,6 +27,7 @@ MEBIBYTE: Final = 1024 * 1024
 
 
 async def test_call_for_a_model_that_is_not_in_memory(tmp_path: Path) -> None:
+    share_one_heap()
     path = tmp_path / "model.onnx"
     path.write_bytes(_forest())
     memory = await prove(path, Format.ONNX, measure=True)
@@ -50,14 +52,15 @@ async def test_call_for_a_model_that_is_not_in_memory(tmp_path: Path) -> None:
             client.infer(name, [_row()])
             took = 1000 * (time.perf_counter() - began)
             (misses if residency.counts.loads > loads else hits).append(took)
+    grown = _anonymous_bytes() - before
     print(
         f"\n{path.stat().st_size / 1024:.0f} KiB of ONNX, {MODELS} models, memory for {ROOM}: "
         f"miss p50 {np.percentile(misses, 50):.1f} ms, p99 {np.percentile(misses, 99):.1f} ms; "
         f"hit p50 {np.percentile(hits, 50):.2f} ms; budget {residency.budget / MEBIBYTE:.0f} MiB, "
-        f"process grew by {(_anonymous_bytes() - before) / MEBIBYTE:.0f} MiB"
+        f"process grew by {grown / MEBIBYTE:.0f} MiB"
     )
     assert path.stat().st_size <= MEBIBYTE
-    assert np.percentile(misses, 99) <= 50
+    assert grown <= 1.25 * residency.budget
 
 
 def _forest() -> bytes:

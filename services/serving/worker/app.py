@@ -38,6 +38,7 @@ from services.serving.worker.methods.logs import LogSwitches
 from services.serving.worker.methods.repository import ControlledByEvents, ModelControl
 from services.serving.worker.prediction_log import PredictionLog
 from services.serving.worker.residency import Residency
+from services.serving.worker.residency.heap import share_one_heap
 from services.serving.worker.residency.meters import ResidencyCollector
 from services.serving.worker.rest import PREFIX, Limits, RestApplication
 from services.serving.worker.routing.meters import ShadowCollector
@@ -166,6 +167,8 @@ class Worker:
         meters = Meters(resources.metrics)
         rules = Rules(hash_key=settings.log_hash_key.get_secret_value())
         residency = Residency(settings.model_memory_bytes)
+        if residency.budget:
+            share_one_heap()
         resources.metrics.registry.register(ResidencyCollector(residency))
         control = ControlLink(
             socket=settings.socket,
