@@ -31,9 +31,11 @@ from services.serving.asynchronous.groups import foreign_groups
 from services.serving.control.artifacts import ArtifactCache
 from services.serving.control.explicit import ExplicitModels
 from services.serving.control.fleet import Fleet
+from services.serving.control.ledger import Ledger
 from services.serving.control.log_intake import LogIntake
 from services.serving.control.log_rules import LogRuleBook
 from services.serving.control.meters import DeploymentMeters
+from services.serving.control.placement import Placement
 from services.serving.control.promoted import PromotedModels
 from services.serving.control.reconciler import Reconciler
 from services.serving.control.rollout import Rollout
@@ -107,6 +109,7 @@ def build(settings: Settings) -> Service[Settings]:
         background=lambda resources: [
             lambda: _run(control.parts(resources), resources),
             control.parts(resources).intake.run,
+            control.parts(resources).reconciler.tidy,
             control.parts(resources).outcomes.run,
             *_drives(control.parts(resources), resources),
         ],
@@ -167,7 +170,11 @@ def _wire(resources: Resources[Settings]) -> Parts:
     intake = LogIntake(
         kafka=settings.kafka, metrics=resources.metrics, log=log, published=outcomes.heard
     )
-    cache = ArtifactCache(directory=settings.cache_dir, blobs=resources.blobs)
+    cache = ArtifactCache(
+        directory=settings.cache_dir,
+        blobs=resources.blobs,
+        keep_bytes=settings.cache_keep_bytes,
+    )
     fleet = Fleet(
         log=log,
         intake=intake,
@@ -180,10 +187,16 @@ def _wire(resources: Resources[Settings]) -> Parts:
         moved=lambda: reconciler.aliases_moved(),  # noqa: PLW0108 - made below
     )
     rollout = Rollout(
-        bus=resources.bus,
-        cache=cache,
-        signatures=Signatures(policy=settings.signatures, trusted_keys=settings.trusted_keys),
-        limits=settings.sandbox_limits,
+        ledger=Ledger(bus=resources.bus, clock=resources.clock),
+        placement=Placement(
+            project=settings.project,
+            pool=resources.pool,
+            cache=cache,
+            signatures=Signatures(policy=settings.signatures, trusted_keys=settings.trusted_keys),
+            limits=settings.sandbox_limits,
+            memory_budget=settings.model_memory_bytes,
+            log=log,
+        ),
         fleet=fleet,
         meters=meters,
         clock=resources.clock,

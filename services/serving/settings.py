@@ -41,6 +41,17 @@ class Settings(ServiceSettings, env_prefix="HEADRACE_SERVING_"):
     worker_http_port: int = Field(ge=0, le=65535)
     socket: Path = Field(description="Unix socket between the control process and its workers")
     cache_dir: Path = Field(description="Model files by digest")
+    cache_keep_bytes: int = Field(
+        default=1024 * _MEBIBYTE,
+        ge=0,
+        description="Files of versions that nobody serves any more, kept for the next time",
+    )
+    model_memory_bytes: int = Field(
+        default=0,
+        ge=0,
+        description="Memory of one worker's models: least recently used ones make room; 0: no "
+        "bound",
+    )
     server_name: str = Field(
         default="headrace", description="In ServerMetadata; Triton's own examples want 'triton'"
     )
@@ -130,6 +141,9 @@ class Settings(ServiceSettings, env_prefix="HEADRACE_SERVING_"):
     trusted_keys: Path | None = Field(
         default=None, description="A public key in PEM, or a folder of *.pem: who may sign models"
     )
+    proof_seconds: float = Field(
+        default=60.0, gt=0, description="A model that does not load by then is refused"
+    )
     sandbox_memory_mib: int = Field(
         default=4096, ge=256, description="Address space of a pickled model's process"
     )
@@ -148,6 +162,7 @@ class Settings(ServiceSettings, env_prefix="HEADRACE_SERVING_"):
             load_seconds=self.sandbox_load_seconds,
             run_seconds=self.sandbox_run_seconds,
             answer_bytes=self.max_message_bytes,
+            proof_seconds=self.proof_seconds,
         )
 
     @model_validator(mode="after")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -148,6 +149,18 @@ def light(folder: Path, *, objective: str = "binary", classes: int = 1) -> Made:
         inputs={"input-0": ask},
         answers={"predict": np.asarray(made.predict(ask))},
     )
+
+
+def deadly(folder: Path) -> Path:
+    """A LightGBM file whose trees point far outside of themselves: to run it kills the process."""
+    path = light(folder).path
+    text = path.read_text()
+    for child in ("left_child", "right_child"):
+        text = re.sub(
+            rf"(?<={child}=).*", lambda found: re.sub(r"\S+", "1000000000", found[0]), text
+        )
+    path.write_text(text)
+    return path
 
 
 def light_of_three_classes(folder: Path) -> Made:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from onnx import TensorProto, checker, helper
+import numpy as np
+from onnx import TensorProto, checker, helper, numpy_helper
 
 _OPSETS = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 3)]
 
@@ -99,6 +100,60 @@ def failing_on_large(value: float) -> bytes:
             helper.make_tensor("axes", TensorProto.INT64, [1], [1]),
             helper.make_tensor("values", TensorProto.FLOAT, [1], [value]),
         ],
+    )
+
+
+def wide(*, columns: int) -> bytes:
+    """`x` FP32 [-1,4] -> `y` FP32 [-1,columns]: weights of 16 bytes a column."""
+    weights = np.ones((4, columns), "<f4")
+    return _model(
+        nodes=[helper.make_node("MatMul", ["x", "weights"], ["y"])],
+        inputs=[_value("x", TensorProto.FLOAT, ["rows", 4])],
+        outputs=[_value("y", TensorProto.FLOAT, ["rows", columns])],
+        constants=[numpy_helper.from_array(weights, "weights")],
+    )
+
+
+def endless() -> bytes:
+    """`x` FP32 [-1,4] -> `y` the same, after so many steps that no run ends."""
+    body = helper.make_graph(
+        nodes=[
+            helper.make_node("Identity", ["again"], ["go_on"]),
+            helper.make_node("Mul", ["before", "before"], ["after"]),
+        ],
+        name="body",
+        inputs=[
+            _value("step", TensorProto.INT64, []),
+            _value("again", TensorProto.BOOL, []),
+            _value("before", TensorProto.FLOAT, None),
+        ],
+        outputs=[
+            _value("go_on", TensorProto.BOOL, []),
+            _value("after", TensorProto.FLOAT, None),
+        ],
+    )
+    return _model(
+        nodes=[helper.make_node("Loop", ["steps", "always", "x"], ["y"], body=body)],
+        inputs=[_value("x", TensorProto.FLOAT, ["rows", 4])],
+        outputs=[_value("y", TensorProto.FLOAT, ["rows", 4])],
+        constants=[
+            helper.make_tensor("steps", TensorProto.INT64, [], [2**62]),
+            helper.make_tensor("always", TensorProto.BOOL, [], [True]),
+        ],
+    )
+
+
+def huge() -> bytes:
+    """`x` FP32 [-1,4] -> `y` the same plus nothing, through a tensor of 400 GB."""
+    return _model(
+        nodes=[
+            helper.make_node("ConstantOfShape", ["size"], ["big"]),
+            helper.make_node("ReduceSum", ["big"], ["nothing"], keepdims=0),
+            helper.make_node("Add", ["x", "nothing"], ["y"]),
+        ],
+        inputs=[_value("x", TensorProto.FLOAT, ["rows", 4])],
+        outputs=[_value("y", TensorProto.FLOAT, ["rows", 4])],
+        constants=[helper.make_tensor("size", TensorProto.INT64, [1], [10**11])],
     )
 
 
@@ -206,7 +261,7 @@ ONNX_TYPES = {
 }
 
 
-def _value(name: str, kind: int, shape: list[Any]) -> Any:
+def _value(name: str, kind: int, shape: list[Any] | None) -> Any:
     return helper.make_tensor_value_info(name, kind, shape)
 
 

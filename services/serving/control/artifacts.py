@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 import shutil
+import time
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -18,15 +20,30 @@ from services.serving.domain import cache_key
 from services.serving.domain.formats import serveable
 
 _CHUNK: Final = 1024 * 1024
+_LEASE_SECONDS: Final = 900.0
+"""How long fetched files are safe: by then they are in use, or nobody wants them."""
 
 
 class ArtifactCache:
-    """Folders named by content below `directory`; a folder is complete or not there."""
+    """Folders named by content below `directory`; a folder is complete or not there.
 
-    def __init__(self, *, directory: Path, blobs: Blobs) -> None:
+    Contents that nobody serves are kept up to `keep_bytes`, those that were fetched last: a
+    version that comes back need not be fetched again.
+    """
+
+    def __init__(
+        self,
+        *,
+        directory: Path,
+        blobs: Blobs,
+        keep_bytes: int,
+        now: Callable[[], float] = time.time,
+    ) -> None:
         self._versions = directory / "versions"
         self._incoming = directory / "incoming"
         self._blobs = blobs
+        self._keep_bytes = keep_bytes
+        self._now = now
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def fetch(self, files: Sequence[FileRef]) -> Path:
@@ -42,21 +59,33 @@ class ArtifactCache:
         async with self._locks[key]:
             if not await asyncio.to_thread(_is_intact, folder, needed):
                 await self._fetch_into(folder, needed)
+            os.utime(folder, (self._now(), self._now()))
         return folder / chosen.model.path
 
-    async def keep_only(self, keys: Collection[str]) -> None:
-        """Remove the folders of other contents."""
-        await asyncio.to_thread(self._remove_others, frozenset(keys))
+    async def tidy(self, in_use: Collection[str]) -> None:
+        """Remove contents that are not in use and were not fetched lately, the oldest first."""
+        spare = await asyncio.to_thread(self._spare, frozenset(in_use))
+        kept = 0
+        for fetched_at, folder, size in sorted(spare, reverse=True):
+            kept += size
+            if kept > self._keep_bytes and fetched_at < self._now() - _LEASE_SECONDS:
+                await self._remove(folder)
 
     def clear_incoming(self) -> None:
         """Remove what a process that died left half fetched; before anything is fetched."""
         shutil.rmtree(self._incoming, ignore_errors=True)
 
-    def _remove_others(self, keys: frozenset[str]) -> None:
-        if self._versions.exists():
-            for folder in self._versions.iterdir():
-                if folder.name not in keys:
-                    shutil.rmtree(folder, ignore_errors=True)
+    def _spare(self, in_use: frozenset[str]) -> list[tuple[float, Path, int]]:
+        """Contents that are not in use: when they were fetched, where they are, their bytes."""
+        if not self._versions.exists():
+            return []
+        folders = [each for each in self._versions.iterdir() if each.name not in in_use]
+        return [(each.stat().st_mtime, each, _size(each)) for each in folders]
+
+    async def _remove(self, folder: Path) -> None:
+        """Unless it was fetched again since it was found to be old."""
+        async with self._locks[folder.name]:
+            await asyncio.to_thread(_remove_old, folder, before=self._now() - _LEASE_SECONDS)
 
     async def _fetch_into(self, folder: Path, files: Sequence[FileRef]) -> None:
         incoming = self._incoming / new_id()
@@ -90,6 +119,15 @@ def _put_in_place(incoming: Path, folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
     incoming.rename(folder)
+
+
+def _remove_old(folder: Path, *, before: float) -> None:
+    if folder.stat().st_mtime < before:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _size(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
 def _is_intact(folder: Path, files: Sequence[FileRef]) -> bool:

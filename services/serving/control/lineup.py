@@ -18,6 +18,8 @@ class Placed:
 
     deployment: Deployment
     path: Path
+    memory: int = 0
+    """Bytes that it takes in a worker; 0 if nobody measured."""
 
     @property
     def key(self) -> str:
@@ -42,6 +44,7 @@ class Placed:
             path=str(self.path),
             digest=self.key,
             format=self.format,
+            memory=self.memory,
         )
 
 

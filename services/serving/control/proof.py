@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -16,16 +17,18 @@ from headrace.errors import Refused, Transient
 from services.serving.domain.formats import Format
 from services.serving.domain.limits import DEFAULT_LIMITS, Limits
 
-_SECONDS: Final = 60.0
 _NICENESS: Final = 10
 _INHERITED: Final = ("PATH", "HOME", "LANG", "TMPDIR")
 
 
-async def prove(model: Path, kind: Format, limits: Limits = DEFAULT_LIMITS) -> None:
+async def prove(
+    model: Path, kind: Format, limits: Limits = DEFAULT_LIMITS, *, measure: bool = False
+) -> int:
     """Return if the model loads and passes a smoke run.
 
-    Raises Refused with the reason, also when the helper dies of it or takes over a minute, and
-    Transient when the helper itself cannot start.
+    With `measure`, returns what it takes in memory, in bytes; else 0. Raises Refused with the
+    reason, also when the helper dies of it or takes too long, and Transient when the helper
+    itself cannot start.
     """
     process = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -34,6 +37,7 @@ async def prove(model: Path, kind: Format, limits: Limits = DEFAULT_LIMITS) -> N
         kind.value,
         str(model),
         orjson.dumps(asdict(limits)).decode(),
+        *(["measure"] if measure else []),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
@@ -41,15 +45,15 @@ async def prove(model: Path, kind: Format, limits: Limits = DEFAULT_LIMITS) -> N
     )
     _yield_to_answers(process.pid)
     try:
-        async with asyncio.timeout(_SECONDS):
+        async with asyncio.timeout(limits.proof_seconds):
             answer, complaint = await process.communicate()
     except TimeoutError as error:
-        raise Refused(f"{model.name} did not load within {_SECONDS:.0f} s") from error
+        raise Refused(f"{model.name} did not load within {limits.proof_seconds:g} s") from error
     finally:
         if process.returncode is None:
             process.kill()
             await process.wait()
-    _judge(model, process.returncode, answer, complaint)
+    return _judge(model, process.returncode, answer, complaint)
 
 
 def _yield_to_answers(pid: int) -> None:
@@ -58,15 +62,23 @@ def _yield_to_answers(pid: int) -> None:
         os.setpriority(os.PRIO_PROCESS, pid, _NICENESS)
 
 
-def _judge(model: Path, status: int | None, answer: bytes, complaint: bytes) -> None:
+def _judge(model: Path, status: int | None, answer: bytes, complaint: bytes) -> int:
     if status is not None and status < 0:
-        raise Refused(f"loading {model.name} killed the helper process with signal {-status}")
+        raise Refused(f"loading {model.name} killed the helper process: {_signal(-status)}")
     if status != 0:
         last = complaint.decode(errors="replace").strip().splitlines()[-1:]
         raise Transient(f"the helper process failed with status {status}: {' '.join(last)}")
-    refused = orjson.loads(answer).get("refused")
-    if refused:
-        raise Refused(refused)
+    said = orjson.loads(answer)
+    if "refused" in said:
+        raise Refused(said["refused"])
+    return int(said["memory"])
+
+
+def _signal(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def _environment() -> dict[str, str]:

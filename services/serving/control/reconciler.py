@@ -23,6 +23,7 @@ _EAGER_SECONDS: Final = 2.0
 _EAGER_PAUSE: Final = 0.01
 _IDLE_PAUSE: Final = 1.0
 _RETRY_SECONDS: Final = 0.5
+_TIDY_SECONDS: Final = 60.0
 _PATIENCE_SECONDS: Final = 5.0
 """How long known champions wait for the state topic: Kafka may be away."""
 _T = TypeVar("_T")
@@ -94,7 +95,6 @@ class Reconciler:
             await asyncio.gather(*(self._take_over_one(deployment) for deployment in unrestored))
             await self.persist(self._traffic.recall)
         await self.persist(self._traffic.restore)
-        await self._rollout.keep_cache_small()
         self._rollout.announce()
         self.restored = True
 
@@ -115,6 +115,13 @@ class Reconciler:
         finally:
             for task in (*self._busy.values(), *self._noting):
                 task.cancel()
+
+    async def tidy(self) -> None:
+        """Keep the disk small until cancelled; from when it is known what is in use."""
+        while True:
+            await asyncio.sleep(_TIDY_SECONDS)
+            if self.restored:
+                await self._rollout.keep_cache_small()
 
     async def _wait(self, seconds: float) -> None:
         """Pause; a poke ends a long one, since the order that it tells of may have committed."""

@@ -47,11 +47,14 @@ class Format(StrEnum):
     LIGHTGBM = "lightgbm"
     SKOPS = "skops"
     RIVER = "river"
+    SAFETENSORS = "safetensors"
+    """Weights; a config.json beside them says of which net."""
     MLFLOW = "mlflow"
     """A folder that only MLflow loads: pickled scikit-learn, PyTorch, python_function."""
     PICKLE = "pickle"
     JOBLIB = "joblib"
     TORCH = "torch"
+    """TorchScript: a program, though not one in Python."""
 
     @property
     def tier(self) -> Tier:
@@ -64,6 +67,7 @@ _TIERS: Final[Mapping[Format, Tier]] = {
     Format.XGBOOST: Tier.DATA,
     Format.LIGHTGBM: Tier.DATA,
     Format.RIVER: Tier.DATA,
+    Format.SAFETENSORS: Tier.DATA,
     Format.SKOPS: Tier.ALLOW_LISTED,
 }
 _SUFFIXES: Final[Mapping[str, Format]] = {
@@ -79,6 +83,8 @@ _SUFFIXES: Final[Mapping[str, Format]] = {
     ".joblib": Format.JOBLIB,
     ".pt": Format.TORCH,
     ".pth": Format.TORCH,
+    ".torchscript": Format.TORCH,
+    ".safetensors": Format.SAFETENSORS,
 }
 _EITHER: Final = ".bst"
 """XGBoost's and LightGBM's users both name their files so."""

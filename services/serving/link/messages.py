@@ -33,13 +33,15 @@ class Hello(_Message):
 class VersionFiles(_Message):
     """Where a verified model version lies, and the digest of its files (the cache key).
 
-    `path` is the file that the loader of its format opens.
+    `path` is the file that the loader of its format opens, `memory` the bytes that it takes in
+    memory, 0 if that is not known.
     """
 
     version: int
     path: str
     digest: str
     format: Format = Format.ONNX
+    memory: int = 0
 
 
 class ArmAssignment(_Message):

@@ -37,6 +37,9 @@ from services.serving.worker.meters import Meters, StatisticsCollector
 from services.serving.worker.methods.logs import LogSwitches
 from services.serving.worker.methods.repository import ControlledByEvents, ModelControl
 from services.serving.worker.prediction_log import PredictionLog
+from services.serving.worker.residency import Residency
+from services.serving.worker.residency.heap import share_one_heap
+from services.serving.worker.residency.meters import ResidencyCollector
 from services.serving.worker.rest import PREFIX, Limits, RestApplication
 from services.serving.worker.routing.meters import ShadowCollector
 from services.serving.worker.routing.shadow_link import ShadowLink
@@ -163,6 +166,10 @@ class Worker:
         settings = resources.settings
         meters = Meters(resources.metrics)
         rules = Rules(hash_key=settings.log_hash_key.get_secret_value())
+        residency = Residency(settings.model_memory_bytes)
+        if residency.budget:
+            share_one_heap()
+        resources.metrics.registry.register(ResidencyCollector(residency))
         control = ControlLink(
             socket=settings.socket,
             worker=self._id,
@@ -173,6 +180,7 @@ class Worker:
             meters=meters,
             log=resources.log,
             rules=rules,
+            residency=residency,
         )
         log = LogLink(
             socket=settings.socket,

@@ -28,6 +28,7 @@ from services.serving.worker.last_assignment import LastAssignment
 from services.serving.worker.loading import Outcome, make_so
 from services.serving.worker.log_rules import Rules
 from services.serving.worker.meters import Meters
+from services.serving.worker.residency import Residency
 from services.serving.worker.table import Entry, Serving
 
 GONE: Final = (OSError, asyncio.IncompleteReadError, Permanent)
@@ -71,9 +72,11 @@ class ControlLink:
         meters: Meters,
         log: Log,
         rules: Rules | None = None,
+        residency: Residency | None = None,
     ) -> None:
         """`last` is asked when nobody has told an assignment after `recall_seconds`."""
         self._rules = rules or Rules()
+        self._residency = residency
         self._socket = socket
         self._worker = worker
         self._serving = serving
@@ -170,6 +173,7 @@ class ControlLink:
                 loaded=self._outcome.loaded,
                 table=self._serving.table,
                 limits=self._limits,
+                residency=self._residency,
             )
             self._flip(assignment, outcome)
             self._changed.set()

@@ -121,9 +121,12 @@ class Inference:
             self._answering.refuse(arrival, error, model=model.name, version=model.version)
 
     def _submit(self, lane: Lane, jobs: Sequence[Job]) -> None:
-        if lane.is_quick(jobs):
-            for batch in lane.batches(jobs):
-                self._answering.run(lane, batch)
+        if lane.is_quick(jobs) and lane.model.hold():
+            try:
+                for batch in lane.batches(jobs):
+                    self._answering.run(lane, batch)
+            finally:
+                lane.model.release()
             return
         for job in jobs:
             try:

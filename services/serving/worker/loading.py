@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Final
 
 from headrace.errors import HeadraceError
 from services.serving.domain.limits import DEFAULT_LIMITS, Limits
 from services.serving.link.messages import Assignment, ModelAssignment, VersionFiles
 from services.serving.worker.model import Model, load
+from services.serving.worker.residency import Residency
 from services.serving.worker.routing.router import Routes
 from services.serving.worker.table import Entry, Reign, Table
 
+_RESIDENT: Final = "resident"
+"""The alias of versions that are kept in memory."""
 Loaded = Mapping[tuple[str, int, str], Model]
 """Models in memory by name, version and digest of their files."""
 
@@ -27,11 +31,18 @@ class Outcome:
 
 
 def make_so(
-    assignment: Assignment, *, loaded: Loaded, table: Table, limits: Limits = DEFAULT_LIMITS
+    assignment: Assignment,
+    *,
+    loaded: Loaded,
+    table: Table,
+    limits: Limits = DEFAULT_LIMITS,
+    residency: Residency | None = None,
 ) -> Outcome:
     """The table that an assignment asks for. Blocks while files are read and models warmed.
 
-    A champion that cannot be loaded leaves the one before it in place.
+    A champion that cannot be loaded leaves the one before it in place. With a residency that has
+    a budget, models that are compared live, or have the alias `resident`, are kept in memory;
+    others may be out of it when this is done.
     """
     models: dict[tuple[str, int, str], Model] = {}
     failures: dict[tuple[str, int], str] = {}
@@ -39,7 +50,7 @@ def make_so(
         for files in assigned.versions:
             key = (assigned.name, files.version, files.digest)
             try:
-                models[key] = loaded.get(key) or _load(assigned.name, files, limits)
+                models[key] = loaded.get(key) or _load(assigned.name, files, limits, residency)
             except (HeadraceError, OSError) as error:
                 failures[assigned.name, files.version] = str(error)
     entries = {
@@ -50,13 +61,33 @@ def make_so(
         )
         for assigned in assignment.models
     }
+    if residency is not None:
+        fixed = [model for entry in entries.values() for model in _fixed(entry)]
+        residency.fix({model.seat for model in fixed if model.seat is not None})
     return Outcome(table=Table(entries=entries), loaded=models, failures=failures)
 
 
-def _load(name: str, files: VersionFiles, limits: Limits) -> Model:
+def _load(name: str, files: VersionFiles, limits: Limits, residency: Residency | None) -> Model:
     return load(
-        Path(files.path), name=name, version=files.version, kind=files.format, limits=limits
+        Path(files.path),
+        name=name,
+        version=files.version,
+        kind=files.format,
+        limits=limits,
+        residency=residency,
+        memory=files.memory,
     )
+
+
+def _fixed(entry: Entry) -> list[Model]:
+    """Models that must be in memory."""
+    resident = entry.aliases.get(_RESIDENT)
+    named = entry.versions.get(resident or 0)
+    return [
+        *entry.arms.values(),
+        *(model for model, _ in entry.shadows),
+        *([named] if named else []),
+    ]
 
 
 def _entry(assigned: ModelAssignment, models: Loaded, before: Entry | None) -> Entry:

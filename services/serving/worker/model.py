@@ -14,6 +14,7 @@ from services.serving.domain.formats import Format, Tier
 from services.serving.domain.limits import DEFAULT_LIMITS, Limits
 from services.serving.worker.independence import rows_are_independent
 from services.serving.worker.labels import labels_of
+from services.serving.worker.residency import HERE, Presence, Residency, Seat
 from services.serving.worker.runtimes import open_runtime
 from services.serving.worker.runtimes.runtime import Runtime, TensorSpec, blank
 from services.serving.worker.sandbox.runtime import open_sandboxed
@@ -26,7 +27,10 @@ _SMOKE_ROWS: Final = 3
 
 
 class Model:
-    """One version of one model, ready to run from any thread. Load with `load`."""
+    """One version of one model, ready to run from any thread. Load with `load`.
+
+    With a seat it may be out of memory at times: whoever runs it holds it.
+    """
 
     def __init__(
         self,
@@ -37,6 +41,7 @@ class Model:
         logged_outputs: Sequence[int],
         labels: Sequence[str] = (),
         independent: bool = True,
+        seat: Seat | None = None,
     ) -> None:
         """`independent` says that rows of different requests may share a run."""
         self.name = name
@@ -50,8 +55,30 @@ class Model:
         self.logged_outputs = tuple(logged_outputs)
         self.labels = tuple(labels)
         self.independent = independent
-        self.run: Callable[[Mapping[str, Array]], list[Array]] = runtime.run
+        self.seat = seat
+        self.run: Callable[[Mapping[str, Array]], list[Array]] = (
+            runtime.run if seat is None else seat.run
+        )
         """All outputs, in their declared order. Raises what the runtime raises."""
+
+    def hold(self) -> bool:
+        """Keep it in memory until `release`; False, and nothing to release, if it is not there."""
+        return self.seat is None or self.seat.hold()
+
+    def bring(self) -> None:
+        """Hold it, loaded again if need be: blocks. If that fails, runs raise why."""
+        if self.seat is not None:
+            self.seat.bring()
+
+    def release(self) -> None:
+        """The end of a hold."""
+        if self.seat is not None:
+            self.seat.release()
+
+    @property
+    def presence(self) -> Presence:
+        """Whether it is in memory."""
+        return HERE if self.seat is None else self.seat.presence
 
 
 def load(
@@ -61,14 +88,33 @@ def load(
     version: int,
     kind: Format = Format.ONNX,
     limits: Limits = DEFAULT_LIMITS,
+    residency: Residency | None = None,
+    memory: int = 0,
 ) -> Model:
     """Load a model file of this format and warm it with a smoke run.
 
-    One whose loading runs code is loaded in a process of its own, within the limits.
+    One whose loading runs code is loaded in a process of its own, within the limits. With a
+    residency that has a budget it takes a seat there; `memory` is what it takes in bytes, 0 if
+    nobody measured: then the size of its files stands for it.
 
     Raises Refused when the file is not such a model, has tensors that the protocol cannot carry
     or inputs named like columns of labelled data, or fails on rows of zeros and empty strings.
     """
+
+    def open_it() -> Runtime:
+        return _open(path, kind, name=name, version=version, limits=limits)
+
+    if residency is None or not residency.budget:
+        return _tried(path, kind, open_it(), name=name, version=version)
+    seat = residency.seat(open_it, size=memory or _size(path))
+    seat.bring()
+    try:
+        return _tried(path, kind, seat.opened(), name=name, version=version, seat=seat)
+    finally:
+        seat.release()
+
+
+def _open(path: Path, kind: Format, *, name: str, version: int, limits: Limits) -> Runtime:
     runtime: Runtime
     if kind.tier is Tier.PICKLED:
         runtime = open_sandboxed(path, kind, name=name, version=version, limits=limits)
@@ -81,17 +127,33 @@ def load(
         raise Refused(
             f"{path.name}: input {reserved[0]!r} is named like a column of labelled data; rename it"
         )
-    rows = _rows(runtime.inputs)
-    shapes = _smoke(path, runtime, rows)
-    logged = [place for place, shape in enumerate(shapes) if shape and shape[0] == rows]
+    return runtime
+
+
+def _tried(
+    path: Path, kind: Format, runtime: Runtime, *, name: str, version: int, seat: Seat | None = None
+) -> Model:
+    """The model over a runtime, after a smoke run."""
     return Model(
         name=name,
         version=version,
         runtime=runtime,
-        logged_outputs=logged,
+        logged_outputs=_logged(path, runtime),
         labels=labels_of(path, kind),
         independent=rows_are_independent(runtime.inputs, runtime.run),
+        seat=seat,
     )
+
+
+def _size(path: Path) -> int:
+    return sum(file.stat().st_size for file in path.parent.rglob("*") if file.is_file())
+
+
+def _logged(path: Path, runtime: Runtime) -> list[int]:
+    """Places of the outputs that are as long as the rows, by a smoke run."""
+    rows = _rows(runtime.inputs)
+    shapes = _smoke(path, runtime, rows)
+    return [place for place, shape in enumerate(shapes) if shape and shape[0] == rows]
 
 
 def _rows(inputs: Sequence[TensorSpec]) -> int:

@@ -1,7 +1,8 @@
-"""`python -m services.serving.worker.proving <format> <file> <limits>`: a crash is harmless here.
+"""`python -m services.serving.worker.proving <format> <file> <limits> [measure]`.
 
-Prints one JSON object: `{"proved": true}` with what the model takes and gives, or
-`{"refused": reason}`. What would take too much memory is refused like any other failure.
+A crash is harmless here. Prints one JSON object: `{"proved": true}` with what the model takes and
+gives and, if that is asked for, the bytes of memory that it takes; or `{"refused": reason}`. What
+would take too much memory is refused like any other failure.
 """
 
 from __future__ import annotations
@@ -18,19 +19,25 @@ import orjson
 from headrace.errors import Refused
 from services.serving.domain.formats import Format
 from services.serving.domain.limits import Limits
-from services.serving.worker.model import load
+from services.serving.worker.model import Model, load
+from services.serving.worker.residency.measuring import size_of
 
 _BASE_BYTES: Final = 6 * 1024**3
 """Addresses, not memory: engines reserve far more than they touch."""
 _TIMES: Final = 16
+_MEASURE: Final = "measure"
 
 
-def main(kind: Format, path: Path, limits: Limits) -> None:
+def main(kind: Format, path: Path, limits: Limits, *, measure: bool) -> None:
+    def load_it() -> Model:
+        return load(path, name="candidate", version=1, kind=kind, limits=limits)
+
     _limit_memory(path)
     answer_to = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # engines print
     try:
-        model = load(path, name="candidate", version=1, kind=kind, limits=limits)
+        model = load_it()
+        memory = size_of(load_it) if measure else 0
     except Refused as error:
         answer: dict[str, object] = {"refused": str(error)}
     except MemoryError:
@@ -38,6 +45,7 @@ def main(kind: Format, path: Path, limits: Limits) -> None:
     else:
         answer = {
             "proved": True,
+            "memory": memory,
             "inputs": [asdict(spec) for spec in model.inputs],
             "outputs": [asdict(spec) for spec in model.outputs],
         }
@@ -53,4 +61,9 @@ def _limit_memory(path: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Format(sys.argv[1]), Path(sys.argv[2]), Limits(**orjson.loads(sys.argv[3])))
+    main(
+        Format(sys.argv[1]),
+        Path(sys.argv[2]),
+        Limits(**orjson.loads(sys.argv[3])),
+        measure=_MEASURE in sys.argv[4:],
+    )

@@ -113,7 +113,10 @@ class Table:
         wanted = _version_of(version, entry)
         if entry is None or entry.champion is None:
             return False
-        return wanted is None or wanted in entry.versions or wanted in entry.arms
+        if wanted is None:
+            return entry.champion.model.presence.answers
+        model = entry.versions.get(wanted) or entry.arms.get(wanted)
+        return model is not None and model.presence.answers
 
 
 def _version_of(text: str, entry: Entry | None) -> int | None:

@@ -24,6 +24,7 @@ from services.serving.domain.formats import Format
 from services.serving.domain.limits import Limits
 from services.serving.worker.failure import Code, Failure
 from services.serving.worker.model import Model, load
+from services.serving.worker.residency import Residency
 from services.serving.worker.sandbox.runtime import SandboxedRuntime, open_sandboxed
 from tests.harness import pickled_models
 
@@ -295,6 +296,36 @@ def test_a_model_that_nobody_holds_any_more_ends_its_process(tmp_path: Path) -> 
     del model
     gc.collect()
     eventually(lambda: not alive(pid), "the end of the process")
+
+
+def test_a_model_that_makes_room_ends_its_process_and_the_next_use_starts_another(
+    tmp_path: Path,
+) -> None:
+    residency = Residency(15)
+    before = children()
+    models = []
+    for name in ("a", "b"):
+        path = tmp_path / name / "model.pkl"
+        path.parent.mkdir()
+        path.write_bytes(pickled_models.predicting("pass"))
+        models.append(
+            load(
+                path,
+                name=name,
+                version=1,
+                kind=Format.PICKLE,
+                limits=LIMITS,
+                residency=residency,
+                memory=10,
+            )
+        )
+    eventually(lambda: len(children() - before) == 1, "the end of the first process")
+    first, second = models
+    first.bring()
+    assert asked(first) == [2.0]
+    first.release()
+    assert not second.hold()
+    eventually(lambda: len(children() - before) == 1, "the end of the second process")
 
 
 def test_a_killed_worker_leaves_no_process_behind(tmp_path: Path) -> None:

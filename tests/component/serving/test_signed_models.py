@@ -7,6 +7,7 @@ import signal
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -41,7 +42,12 @@ async def own(backends: Backends, tmp_path_factory: pytest.TempPathFactory) -> A
     directory = tmp_path_factory.mktemp("signed")
     keys = make_keys(directory, "release")
     database: TestDatabase = await create_database(backends)
-    settings = {"TRUSTED_KEYS": str(keys.folder), "SANDBOX_RUN_SECONDS": "3"}
+    settings = {
+        "TRUSTED_KEYS": str(keys.folder),
+        "SANDBOX_RUN_SECONDS": "3",
+        "SANDBOX_LOAD_SECONDS": "40",
+        "PROOF_SECONDS": "45",
+    }
     async with serving_processes(backends, database, directory, **settings) as running:
         yield Own(serving=running, keys=keys)
     await drop_database(database)
@@ -122,6 +128,37 @@ async def test_a_signature_that_does_not_hold_is_refused_and_the_champion_stays(
     assert await own.serving.score(model) == 1.0
 
 
+@pytest.mark.parametrize(
+    ("loading", "reason"),
+    [
+        ("os.abort()", "it died of SIGABRT"),
+        ("ctypes.string_at(0)", "it died of SIGSEGV"),
+        ("os.kill(os.getpid(), 9)", "it died of SIGKILL"),
+        ("hoard = bytearray(10 * 1024**3)", "does not load within 4096 MiB"),
+        pytest.param("while True: pass", "model.pkl did not load within", marks=pytest.mark.slow),
+    ],
+    ids=["abort", "segfault", "killed", "memory", "hang"],
+)
+async def test_a_signed_pickle_that_does_not_survive_loading_never_replaces_the_champion(
+    own: Own, model: str, tmp_path: Path, loading: str, reason: str
+) -> None:
+    await own.serving.deploy(model, 1, onnx_models.constant(1.0))
+    folder = folder_with(tmp_path / "model", pickled_models.predicting("pass", loading=loading))
+    sign_folder(folder, own.keys.private)
+    assert reason in await refusal(own, model, 2, folder)
+    assert await own.serving.score(model) == 1.0
+
+
+@pytest.mark.slow
+async def test_a_graph_that_never_ends_never_replaces_the_champion(own: Own, model: str) -> None:
+    await own.serving.deploy(model, 1, onnx_models.constant(1.0))
+    await own.serving.promote(model, 2, await own.serving.upload(onnx_models.endless()))
+    failed = await own.serving.heard(DeploymentFailed, lambda data: data.model == model)
+    assert failed.data.reason == "model.onnx did not load within 45 s"
+    assert failed.data.kept_version == 1
+    assert await own.serving.score(model) == 1.0
+
+
 async def test_a_signed_pickle_answers_and_its_death_touches_nobody_else(
     own: Own, model: str, tmp_path: Path
 ) -> None:
@@ -175,6 +212,71 @@ async def test_a_model_that_mlflow_wrote_answers_as_it_did_in_training(
     async with triton.InferenceServerClient(own.serving.grpc) as client:
         result = await client.infer(model, tensors)
     assert np.array_equal(result.as_numpy("predict_proba"), trained.predict_proba(rows))
+
+
+_PYTHON_MODEL = """
+import json
+import mlflow
+import pandas as pd
+
+
+class Fares(mlflow.pyfunc.PythonModel):
+    def load_context(self, context):
+        with open(context.artifacts["rates"]) as file:
+            self.rates = json.load(file)
+
+    def predict(self, context, model_input, params=None):
+        fare = model_input["distance"] * self.rates["kilometre"] + model_input["delay"]
+        return pd.DataFrame({"fare": fare, "dear": fare > 100})
+
+
+mlflow.models.set_model(Fares())
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("by_value", [False, True], ids=["from code", "pickled"])
+async def test_a_python_model_with_its_artifacts_answers_as_pyfunc_does(
+    own: Own, model: str, tmp_path: Path, by_value: bool
+) -> None:
+    folder = _python_model(tmp_path, by_value=by_value)
+    sign_folder(folder, own.keys.private)
+    await deploy(own, model, 1, folder)
+    tensors = []
+    for name, values in (("distance", [10.0, 400.0]), ("delay", [1.0, 2.0])):
+        tensor = triton.InferInput(name, [2, 1], "FP64")
+        tensor.set_data_from_numpy(np.array(values).reshape(2, 1))
+        tensors.append(tensor)
+    async with triton.InferenceServerClient(own.serving.grpc) as client:
+        result = await client.infer(model, tensors, client_timeout=30)
+        metadata = await client.get_model_metadata(model)
+    assert result.as_numpy("fare").tolist() == [6.0, 202.0]
+    assert result.as_numpy("dear").tolist() == [False, True]
+    assert metadata.platform == "mlflow_pyfunc"
+
+
+def _python_model(tmp_path: Path, *, by_value: bool) -> Path:
+    """Saved by MLflow, as the code of its class or as a pickle of an instance."""
+    import mlflow  # noqa: PLC0415 - slow to import
+    import pandas as pd  # noqa: PLC0415
+
+    code = tmp_path / "fares.py"
+    code.write_text(_PYTHON_MODEL)
+    rates = tmp_path / "rates.json"
+    rates.write_text('{"kilometre": 0.5}')
+    asked = pd.DataFrame({"distance": [1.0], "delay": [2.0]})
+    given = pd.DataFrame({"fare": [1.0], "dear": [False]})
+    space: dict[str, Any] = {"__name__": "__main__"}
+    if by_value:
+        exec(_PYTHON_MODEL.partition("mlflow.models")[0], space)  # noqa: S102 - our own text
+    mlflow.pyfunc.save_model(
+        tmp_path / "model",
+        python_model=space["Fares"]() if by_value else str(code),
+        artifacts={"rates": str(rates)},
+        signature=mlflow.models.infer_signature(asked, given),
+        pip_requirements=["mlflow"],
+    )
+    return tmp_path / "model"
 
 
 async def test_a_killed_worker_comes_back_with_its_signed_model(

@@ -45,6 +45,8 @@ def test_a_snapshot_is_served_without_what_it_is_replayed_from() -> None:
         ("model.pkl", Format.PICKLE),
         ("rf.joblib", Format.JOBLIB),
         ("model.pt", Format.TORCH),
+        ("model.torchscript", Format.TORCH),
+        ("model.safetensors", Format.SAFETENSORS),
     ],
 )
 def test_single_file_is_known_by_its_suffix(path: str, expected: Format) -> None:
@@ -121,6 +123,7 @@ def test_only_what_is_data_or_checked_type_by_type_may_share_a_worker() -> None:
         Format.ONNX,
         Format.XGBOOST,
         Format.LIGHTGBM,
+        Format.SAFETENSORS,
         Format.SKOPS,
         Format.RIVER,
     }

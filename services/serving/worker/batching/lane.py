@@ -126,17 +126,26 @@ class Lane:
         return job.lateness(start_ns=start, end_ns=start + self.cost.estimate(job.plan.rows))
 
     def _serve(self) -> None:
-        while (jobs := self._next()) is not None:
-            self._run(self, jobs)
+        while self._has_work():
+            self.model.bring()
+            try:
+                self._run(self, self._take())
+            finally:
+                self.model.release()
             self._free_ns = 0.0
 
-    def _next(self) -> list[Job] | None:
+    def _has_work(self) -> bool:
+        """Whether something waits; after a while without, the thread is to end."""
         with self._wakes:
             if not self._queue.count and not self._wakes.wait_for(
                 lambda: self._queue.count, _IDLE_SECONDS
             ):
                 self._thread = None
-                return None
+                return False
+            return True
+
+    def _take(self) -> list[Job]:
+        with self._wakes:
             jobs = self._queue.take(self._most_rows)
             rows = sum(job.plan.rows for job in jobs)
             self._free_ns = time.monotonic_ns() + self.cost.estimate(rows)

@@ -14,11 +14,19 @@ from headrace.rpc.inference import open_inference_pb2 as oip
 from services.serving.worker.calls import Details, Reply
 from services.serving.worker.failure import Code, Failure, invalid
 from services.serving.worker.messages import parse
+from services.serving.worker.residency import State
 from services.serving.worker.table import Entry, Serving, Table
 
 _Parameters = Mapping[str, oip.ModelRepositoryParameter]
 _UNLOAD: Final = {"unload_dependents": "bool_param"}
 _FILE: Final = "file:"
+_STATES: Final[Mapping[State, str]] = {
+    State.HERE: "READY",
+    State.AWAY: "READY",
+    State.LOADING: "LOADING",
+    State.BROKEN: "UNAVAILABLE",
+}
+"""A model that the next call brings into memory is ready: that call is answered."""
 
 
 class ModelControl(Protocol):
@@ -65,8 +73,17 @@ class Repository:
         _check_load(request.parameters)
         if not self._serving.table.is_ready(model, ""):
             self._control.load(model, details)
+        self._bring(model)
         answer = oip.RepositoryModelLoadResponse(model_name=model, isLoaded=True)
         return Reply(payload=answer.SerializeToString())
+
+    def _bring(self, name: str) -> None:
+        """Have the champion in this worker's memory. Raises Failure."""
+        model, _ = self._serving.table.answering(name, "")
+        model.bring()
+        model.release()
+        if not model.presence.answers:
+            raise Failure(Code.INTERNAL, f"load failed for model '{name}': {model.presence.reason}")
 
     def unload(self, payload: bytes, details: Details) -> Reply:
         request = parse(oip.RepositoryModelUnloadRequest, payload)
@@ -91,8 +108,11 @@ def _lines(name: str, entry: Entry) -> Iterator[oip.RepositoryIndexResponse.Mode
     line = oip.RepositoryIndexResponse.ModelIndex
     known = sorted({*entry.versions, *entry.unavailable})
     for version in known:
-        if version in entry.versions:
-            yield line(name=name, version=str(version), state="READY")
+        model = entry.versions.get(version)
+        if model is not None:
+            presence = model.presence
+            state = _STATES[presence.state]
+            yield line(name=name, version=str(version), state=state, reason=presence.reason)
         else:
             reason = entry.unavailable[version]
             yield line(name=name, version=str(version), state="UNAVAILABLE", reason=reason)

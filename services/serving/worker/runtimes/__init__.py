@@ -41,6 +41,10 @@ def open_runtime(path: Path, kind: Format) -> Runtime:
             from services.serving.worker.runtimes import river  # noqa: PLC0415
 
             return river.open_runtime(path)
+        case Format.SAFETENSORS:
+            from services.serving.worker.runtimes import safetensors  # noqa: PLC0415
+
+            return safetensors.open_runtime(path)
         case Format.MLFLOW | Format.PICKLE | Format.JOBLIB | Format.TORCH:
             raise Refused(f"{path.name} runs code when it is loaded: never in a shared process")
         case other:

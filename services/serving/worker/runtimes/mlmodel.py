@@ -22,6 +22,7 @@ from services.serving.domain.formats import MLMODEL_FILE
 from services.serving.worker.runtimes.runtime import TensorSpec, datatype_of
 from services.serving.worker.tensors import BYTES
 
+SIGNATURE_FILE: Final = "signature.json"
 _MAX_BYTES: Final = 16 * 1024 * 1024
 _COLUMNS: Final[Mapping[str, str]] = {
     "boolean": "BOOL",
@@ -69,6 +70,19 @@ def read_mlmodel(folder: Path) -> MlModel:
         )
     except (ValueError, TypeError, KeyError, AttributeError, yaml.YAMLError) as error:
         raise Refused(f"{MLMODEL_FILE} is not as MLflow writes it: {error!r}") from error
+
+
+def read_signature(folder: Path) -> Signature | None:
+    """The same of a signature.json, as `ModelSignature.to_dict` of MLflow; None without one."""
+    path = folder / SIGNATURE_FILE
+    if not path.is_file():
+        return None
+    try:
+        written = json.loads(path.read_bytes()[:_MAX_BYTES])
+        inputs, outputs = (json.loads(written.get(key) or "[]") for key in ("inputs", "outputs"))
+        return _signature(inputs, outputs) if inputs else None
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise Refused(f"{SIGNATURE_FILE} is not as MLflow writes it: {error!r}") from error
 
 
 def _signature(

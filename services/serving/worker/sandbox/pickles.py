@@ -21,6 +21,7 @@ from services.serving.worker.runtimes.matrix import output_names
 from services.serving.worker.runtimes.mlmodel import MlModel, Signature, read_mlmodel
 from services.serving.worker.runtimes.runtime import Runtime, TensorSpec, blank, engine, seen
 from services.serving.worker.runtimes.skops import estimator_runtime
+from services.serving.worker.sandbox.torchscript import open_torchscript
 from services.serving.worker.tensors import Array
 
 _PYFUNC: Final = "python_function"
@@ -36,8 +37,15 @@ def open_pickled(path: Path, kind: Format) -> Runtime:
         case Format.MLFLOW:
             return _of_mlflow(path)
         case Format.TORCH:
-            raise Refused(f"{path.name}: log PyTorch models with MLflow, which says what they take")
-        case Format.ONNX | Format.XGBOOST | Format.LIGHTGBM | Format.SKOPS | Format.RIVER:
+            return open_torchscript(path)
+        case (
+            Format.ONNX
+            | Format.XGBOOST
+            | Format.LIGHTGBM
+            | Format.SKOPS
+            | Format.SAFETENSORS
+            | Format.RIVER
+        ):
             raise Refused(f"{path.name} is data: it needs no sandbox")
         case other:
             assert_never(other)
