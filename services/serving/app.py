@@ -31,9 +31,11 @@ from services.serving.asynchronous.groups import foreign_groups
 from services.serving.control.artifacts import ArtifactCache
 from services.serving.control.explicit import ExplicitModels
 from services.serving.control.fleet import Fleet
+from services.serving.control.ledger import Ledger
 from services.serving.control.log_intake import LogIntake
 from services.serving.control.log_rules import LogRuleBook
 from services.serving.control.meters import DeploymentMeters
+from services.serving.control.placement import Placement
 from services.serving.control.promoted import PromotedModels
 from services.serving.control.reconciler import Reconciler
 from services.serving.control.rollout import Rollout
@@ -180,10 +182,13 @@ def _wire(resources: Resources[Settings]) -> Parts:
         moved=lambda: reconciler.aliases_moved(),  # noqa: PLW0108 - made below
     )
     rollout = Rollout(
-        bus=resources.bus,
-        cache=cache,
-        signatures=Signatures(policy=settings.signatures, trusted_keys=settings.trusted_keys),
-        limits=settings.sandbox_limits,
+        ledger=Ledger(bus=resources.bus, clock=resources.clock),
+        placement=Placement(
+            cache=cache,
+            signatures=Signatures(policy=settings.signatures, trusted_keys=settings.trusted_keys),
+            limits=settings.sandbox_limits,
+            log=log,
+        ),
         fleet=fleet,
         meters=meters,
         clock=resources.clock,
