@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from importlib.util import find_spec
 from typing import TypeVar
 
 import numpy as np
@@ -13,6 +14,7 @@ import numpy as np
 from headrace.events import (
     LabelObserved,
     ModelPromoted,
+    ModelVersionConverted,
     ModelVersionCreated,
     PromotionDecided,
     PromotionRequested,
@@ -29,6 +31,7 @@ from services.serving.api import rollouts as rollouts_api
 from services.serving.api import traffic as traffic_api
 from services.serving.asynchronous.groups import foreign_groups
 from services.serving.control.artifacts import ArtifactCache
+from services.serving.control.converter import Converter
 from services.serving.control.explicit import ExplicitModels
 from services.serving.control.fleet import Fleet
 from services.serving.control.ledger import Ledger
@@ -128,6 +131,7 @@ class Parts:
     reconciler: Reconciler
     explicit: ExplicitModels
     cache: ArtifactCache
+    converter: Converter
     tail: Tail
     outcomes: Outcomes
     driver: RolloutDriver
@@ -170,6 +174,7 @@ def _wire(resources: Resources[Settings]) -> Parts:
         kafka=settings.kafka, metrics=resources.metrics, log=log, published=outcomes.heard
     )
     cache = ArtifactCache(directory=settings.cache_dir, blobs=resources.blobs)
+    signatures = Signatures(policy=settings.signatures, trusted_keys=settings.trusted_keys)
     fleet = Fleet(
         log=log,
         intake=intake,
@@ -185,7 +190,7 @@ def _wire(resources: Resources[Settings]) -> Parts:
         ledger=Ledger(bus=resources.bus, clock=resources.clock),
         placement=Placement(
             cache=cache,
-            signatures=Signatures(policy=settings.signatures, trusted_keys=settings.trusted_keys),
+            signatures=signatures,
             limits=settings.sandbox_limits,
             log=log,
         ),
@@ -244,6 +249,16 @@ def _wire(resources: Resources[Settings]) -> Parts:
         reconciler=reconciler,
         explicit=explicit,
         cache=cache,
+        converter=Converter(
+            project=settings.project,
+            bus=resources.bus,
+            cache=cache,
+            signatures=signatures,
+            blobs=resources.blobs,
+            limits=settings.conversion_limits,
+            clock=resources.clock,
+            log=log,
+        ),
         tail=tail,
         outcomes=outcomes,
         driver=driver,
@@ -279,6 +294,7 @@ def _each(*views: Callable[[_T], Awaitable[None]]) -> Callable[[_T], Awaitable[N
 def _subscription(parts: Parts, resources: Resources[Settings]) -> Subscription:
     handlers = Handlers(
         project=resources.settings.project,
+        converts=_converts(resources.settings),
         noted=parts.reconciler.poke,
         rejected=parts.rollout.forget_candidate,
         give_back=parts.driver.on_rejected,
@@ -287,6 +303,7 @@ def _subscription(parts: Parts, resources: Resources[Settings]) -> Subscription:
         group="serving.events",
         handlers={
             ModelVersionCreated: handlers.on_model_version_created,
+            ModelVersionConverted: handlers.on_model_version_converted,
             PromotionRequested: handlers.on_promotion_requested,
             PromotionDecided: handlers.on_promotion_decided,
             ModelPromoted: handlers.on_model_promoted,
@@ -300,5 +317,12 @@ async def _run(parts: Parts, resources: Resources[Settings]) -> None:
     await parts.log_rules.load()
     await parts.reconciler.persist(parts.explicit.restore)
     await parts.reconciler.restore()
-    async with parts.fleet.listening(resources.settings.socket):
-        await parts.reconciler.run()
+    async with parts.fleet.listening(resources.settings.socket), asyncio.TaskGroup() as group:
+        group.create_task(parts.reconciler.run())
+        if _converts(resources.settings):
+            group.create_task(parts.converter.run())
+
+
+def _converts(settings: Settings) -> bool:
+    """Whether it is wanted, and can be done by what is installed (the extra `convert`)."""
+    return settings.convert and find_spec("skl2onnx") is not None

@@ -134,4 +134,6 @@ def _told(report: ParityReport) -> str:
     count = report.recorded_rows + report.sampled_rows
     if not report.holds:
         return f"stays native: {report.reason}"
-    return f"onnx/model.onnx answers alike on {count} rows (largest difference {report.largest:.2g})"
+    return (
+        f"onnx/model.onnx answers alike on {count} rows (largest difference {report.largest:.2g})"
+    )

@@ -54,8 +54,6 @@ async def converted(
     What the report says of files is computed here, where no code of the model runs.
     `must_be_confined`: refuse on systems that cannot confine the child wholly.
     """
-    if not model.exists():
-        raise NotFound(f"there is no model at {model}")
     sources = await asyncio.to_thread(_sources, model)
     report, onnx = await run_child(
         model, rows=rows, seed=seed, limits=limits, must_be_confined=must_be_confined
@@ -70,6 +68,8 @@ async def converted(
 
 def _sources(model: Path) -> dict[str, str]:
     """The files of a model, but for an earlier conversion and for what signs them."""
+    if not model.exists():
+        raise NotFound(f"there is no model at {model}")
     if model.is_file():
         return {model.name: _digest(model)}
     beside = {model / FOLDER / ONNX_FILE, model / FOLDER / REPORT_FILE, model / _SIGNATURE_FILE}

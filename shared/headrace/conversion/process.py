@@ -11,7 +11,7 @@ import os
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, cast
 
 from pydantic import BaseModel, Field
 
@@ -45,7 +45,7 @@ class Limits:
     memory: int = 8 * 1024**3
 
 
-class Said(BaseModel):
+class Sizes(BaseModel):
     """The first line."""
 
     report: int = Field(ge=0, le=_MAX_REPORT)
@@ -56,13 +56,10 @@ async def run_child(
     model: Path, *, rows: Path | None, seed: int, limits: Limits, must_be_confined: bool
 ) -> tuple[ParityReport, bytes | None]:
     """What the child says. Raises Refused when it dies, hangs or talks nonsense."""
-    plan = {
-        "model": str(model.absolute()),
-        "rows": str(rows.absolute()) if rows else None,
+    plan = _plan(model, rows) | {
         "seed": seed,
         "limits": asdict(limits),
         "must_be_confined": must_be_confined,
-        "parent": os.getpid(),
     }
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-P", "-m", "headrace.conversion.child", json.dumps(plan),
@@ -89,23 +86,32 @@ async def run_child(
     return told
 
 
+def _plan(model: Path, rows: Path | None) -> dict[str, Any]:
+    return {
+        "model": str(model.absolute()),
+        "rows": str(rows.absolute()) if rows else None,
+        "parent": os.getpid(),
+    }
+
+
 async def _told(process: asyncio.subprocess.Process) -> tuple[ParityReport, bytes | None] | None:
-    assert process.stdout is not None
+    said = cast("asyncio.StreamReader", process.stdout)
     try:
-        said = Said.model_validate_json(await process.stdout.readline())
-        report = ParityReport.model_validate_json(await process.stdout.readexactly(said.report))
-        onnx = await process.stdout.readexactly(said.onnx)
-    except (ValidationError, ValueError, asyncio.IncompleteReadError):
-        process.kill() if process.returncode is None and not process.stdout.at_eof() else None
+        sizes = Sizes.model_validate_json(await said.readline())
+        report = ParityReport.model_validate_json(await said.readexactly(sizes.report))
+        onnx = await said.readexactly(sizes.onnx)
+    except (ValueError, asyncio.IncompleteReadError):
+        if not said.at_eof():
+            process.kill()  # it talks nonsense, and may go on for ever
         return None
     return report, onnx or None
 
 
 async def _last_line(process: asyncio.subprocess.Process) -> str:
     """Of what it complains; all is read, so that it is not held up."""
-    assert process.stderr is not None
+    said = cast("asyncio.StreamReader", process.stderr)
     kept = b""
-    while chunk := await process.stderr.read(65_536):
+    while chunk := await said.read(65_536):
         kept = (kept + chunk)[-_SHOWN:]
     return " ".join(kept.decode(errors="replace").strip().splitlines()[-1:])
 
