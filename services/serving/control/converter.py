@@ -71,6 +71,7 @@ class Converter:
             waiting = await conversions.begin_next(tx.connection, project=self._project)
         if waiting is None:
             return False
+        self._log.info("conversion_begun", model=waiting.model, version=waiting.version)
         try:
             finished = await self._outcome(waiting)
         except BaseException:
