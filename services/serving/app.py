@@ -50,6 +50,7 @@ from services.serving.control.traffic.experiments import Experimenter
 from services.serving.control.traffic.outcomes import Outcomes
 from services.serving.control.traffic.rollouts import RolloutDriver
 from services.serving.control.traffic.states import TrafficStates
+from services.serving.domain.trust import SignaturePolicy
 from services.serving.handlers import Handlers
 from services.serving.settings import Settings
 
@@ -324,5 +325,6 @@ async def _run(parts: Parts, resources: Resources[Settings]) -> None:
 
 
 def _converts(settings: Settings) -> bool:
-    """Whether it is wanted, and can be done by what is installed (the extra `convert`)."""
-    return settings.convert and find_spec("skl2onnx") is not None
+    """Whether it is wanted, could be served, and is installed (the extra `convert`)."""
+    served = settings.signatures is not SignaturePolicy.ALL
+    return settings.convert and served and find_spec("skl2onnx") is not None

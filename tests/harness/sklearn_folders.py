@@ -24,9 +24,11 @@ class Saved:
     probabilities: NDArray[Any]
 
 
-def logistic(folder: Path, *, written: Literal["skops", "cloudpickle"] = "skops") -> Saved:
+def logistic(
+    folder: Path, *, written: Literal["skops", "cloudpickle"] = "skops", seed: int = 1
+) -> Saved:
     """Two classes of five numbers; the rows are its input example too."""
-    train = native_models.rows(300, seed=1, missing=False).astype(np.float32)
+    train = native_models.rows(300, seed=seed, missing=False).astype(np.float32)
     ask = native_models.rows(8, seed=2, missing=False).astype(np.float32)
     fitted = LogisticRegression().fit(train, native_models.labels(train.astype(float)))
     mlflow.sklearn.save_model(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tritonclient.grpc.aio as triton
 
+from headrace.conversion import convert
 from headrace.events import ConversionFinished, FileRef, ModelDeployed
 from headrace.runtime.blobs import digest_of
 from tests.harness import native_models, onnx_models, sklearn_folders
@@ -137,6 +139,25 @@ async def test_conversion_that_does_not_load_leaves_the_version_native(
     serving.control.start()
     await serving.control.wait_ready()
     await until(lambda: serving.is_champion(model, 1), seconds=20, what="the champion")
+    assert await _platform(serving, model) == "sklearn"
+
+
+async def test_conversion_within_a_version_is_served_only_beside_what_it_was_made_from(
+    serving: Serving, model: str, tmp_path: Path
+) -> None:
+    saved = sklearn_folders.logistic(tmp_path)
+    report = await asyncio.to_thread(convert, saved.folder)
+    assert report.holds, report.reason
+    files = await serving.upload_folder(saved.folder)
+    await serving.promote(model, 1, files)
+    await _deployed(serving, model, converted=True)
+    assert await _platform(serving, model) == "onnxruntime_onnx"
+    other = sklearn_folders.logistic(tmp_path / "other", seed=3)
+    written = (other.folder / "model.skops").read_bytes()
+    (saved.folder / "model.skops").write_bytes(written)
+    await serving.promote(model, 2, await serving.upload_folder(saved.folder))
+    deployed = await _deployed(serving, model, converted=False)
+    assert deployed.reason == "onnx/parity.json is of another model.skops than the version has"
     assert await _platform(serving, model) == "sklearn"
 
 
