@@ -73,10 +73,11 @@ class Handlers:
             self._noted()
 
     async def _asked_last(self, tx: Tx, data: ModelVersionConverted) -> Deployment | None:
-        """The champion or the candidate after it, if it is this version with these files."""
+        """The champion or the candidate after it, if it is this version and natively served."""
         newest = await store.newest_of(tx.connection, project=data.project, model=data.model)
         for asked in newest:
-            if asked.version == data.version and asked.order.digest == data.digest:
+            same = (asked.version, asked.order.digest) == (data.version, data.digest)
+            if same and not asked.order.converted:
                 return asked
             if asked.order.kind == "deploy":
                 break

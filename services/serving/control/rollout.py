@@ -132,6 +132,7 @@ class Rollout:
             await self._ledger.begin_flip(placed.deployment, load_ms=_ms_since(began) + warm_ms)
         else:
             placed = await self._placement.place(deployment)
+            await self._ledger.note_native(placed.deployment)
         swap_began = time.perf_counter()
         await self._flip(placed)
         await self._confirm(deployment, swap_ms=_ms_since(swap_began))
