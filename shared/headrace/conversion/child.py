@@ -27,7 +27,7 @@ from headrace.conversion.report import ParityReport
 from headrace.errors import Refused
 
 _LIBRARIES: Final = ("onnx", "onnxmltools", "onnxruntime", "scikit-learn", "skl2onnx")
-_NICENESS: Final = 15
+_NICENESS: Final = 10
 
 
 def main(plan: dict[str, Any]) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
+import pytest_asyncio
 import tritonclient.grpc.aio as triton
 
 from headrace.conversion import convert
@@ -17,17 +19,39 @@ from tests.harness.bus import until
 from tests.harness.serving_processes import Serving
 from tests.harness.sklearn_folders import Saved
 
+_PATIENCE = 240.0
+"""Converting yields to whatever else the machine does."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """A version's files in S3, and those that serving derived from them."""
+
+    saved: Saved
+    files: list[FileRef]
+    converted: list[FileRef]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def made(serving: Serving, tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """One conversion for all: files are known by their digests, whatever model has them."""
+    saved = sklearn_folders.logistic(tmp_path_factory.mktemp("made"))
+    files = await serving.upload_folder(saved.folder)
+    await serving.create("made", 1, files)
+    finished = await _finished(serving, "made")
+    assert finished.outcome == "converted", finished.reason
+    return Made(saved=saved, files=files, converted=finished.files)
+
 
 async def _finished(serving: Serving, model: str) -> ConversionFinished:
-    return (await serving.heard(ConversionFinished, lambda data: data.model == model)).data
+    def found() -> list[ConversionFinished]:
+        events = (event.data for event in serving.events)
+        return [
+            data for data in events if isinstance(data, ConversionFinished) and data.model == model
+        ]
 
-
-async def _converted(serving: Serving, model: str, files: list[FileRef]) -> list[FileRef]:
-    """Registered and converted; the derived files."""
-    await serving.create(model, 1, files)
-    finished = await _finished(serving, model)
-    assert finished.outcome == "converted", finished.reason
-    return finished.files
+    await until(lambda: bool(found()), seconds=_PATIENCE, what=f"{model} converted")
+    return found()[0]
 
 
 async def _platform(serving: Serving, model: str) -> str:
@@ -51,40 +75,34 @@ async def _deployed(serving: Serving, model: str, *, converted: bool) -> ModelDe
 
 
 async def test_promoted_version_answers_with_its_conversion(
-    serving: Serving, model: str, tmp_path: Path
+    serving: Serving, model: str, made: Made
 ) -> None:
-    saved = sklearn_folders.logistic(tmp_path)
-    files = await serving.upload_folder(saved.folder)
-    converted = await _converted(serving, model, files)
-    await serving.promote(model, 1, files, converted=converted)
+    await serving.promote(model, 1, made.files, converted=made.converted)
     await _deployed(serving, model, converted=True)
     assert await _platform(serving, model) == "onnxruntime_onnx"
-    answers = await _probabilities(serving, model, saved)
-    np.testing.assert_allclose(answers, saved.probabilities, atol=1e-5)
+    answers = await _probabilities(serving, model, made.saved)
+    np.testing.assert_allclose(answers, made.saved.probabilities, atol=1e-5)
 
 
 async def test_champion_that_is_converted_later_is_swapped_for_its_conversion(
-    serving: Serving, model: str, tmp_path: Path
+    serving: Serving, model: str, made: Made
 ) -> None:
-    saved = sklearn_folders.logistic(tmp_path)
-    files = await serving.upload_folder(saved.folder)
-    promotion, _ = await serving.promote(model, 1, files)
+    promotion, _ = await serving.promote(model, 1, made.files)
     await _deployed(serving, model, converted=False)
     assert await _platform(serving, model) == "sklearn"
-    converted = await _converted(serving, model, files)
-    await serving.converted(model, 1, files, converted)
+    await serving.converted(model, 1, made.files, made.converted)
     swapped = await _deployed(serving, model, converted=True)
     assert (swapped.version, swapped.previous_version) == (1, 1)
     assert await _platform(serving, model) == "onnxruntime_onnx"
     assert serving.states[model].promoted_event == promotion
 
 
+@pytest.mark.slow
 async def test_conversion_that_answers_otherwise_leaves_the_version_native(
     serving: Serving, model: str, tmp_path: Path
 ) -> None:
     """A forest goes another way at missing values once it is converted."""
-    made = native_models.forest(tmp_path)
-    files = await serving.upload_folder(made.path.parent)
+    files = await serving.upload_folder(native_models.forest(tmp_path).path.parent)
     await serving.create(model, 1, files)
     finished = await _finished(serving, model)
     assert (finished.outcome, finished.files) == ("native", [])
@@ -110,28 +128,24 @@ async def _replaced(serving: Serving, file: FileRef, content: bytes) -> FileRef:
 
 
 async def test_conversion_whose_report_is_of_another_file_is_not_served(
-    serving: Serving, model: str, tmp_path: Path
+    serving: Serving, model: str, made: Made
 ) -> None:
-    saved = sklearn_folders.logistic(tmp_path)
-    files = await serving.upload_folder(saved.folder)
-    onnx, report = await _converted(serving, model, files)
+    onnx, report = made.converted
     altered = await _replaced(serving, onnx, onnx_models.constant(1.0))
-    await serving.promote(model, 1, files, converted=[altered, report])
+    await serving.promote(model, 1, made.files, converted=[altered, report])
     deployed = await _deployed(serving, model, converted=False)
     assert deployed.reason == "onnx/parity.json is of another file than onnx/model.onnx"
     assert await _platform(serving, model) == "sklearn"
 
 
 async def test_conversion_that_does_not_load_leaves_the_version_native(
-    serving: Serving, model: str, tmp_path: Path
+    serving: Serving, model: str, made: Made
 ) -> None:
-    saved = sklearn_folders.logistic(tmp_path)
-    files = await serving.upload_folder(saved.folder)
-    onnx, report = await _converted(serving, model, files)
+    onnx, report = made.converted
     broken = await _replaced(serving, onnx, b"no model")
     said = (await serving.blobs.get(report.uri)).decode()
     forged = await _replaced(serving, report, said.replace(onnx.digest, broken.digest).encode())
-    await serving.promote(model, 1, files, converted=[broken, forged])
+    await serving.promote(model, 1, made.files, converted=[broken, forged])
     deployed = await _deployed(serving, model, converted=False)
     assert deployed.reason.startswith("model.onnx")
     assert await _platform(serving, model) == "sklearn"
@@ -142,6 +156,7 @@ async def test_conversion_that_does_not_load_leaves_the_version_native(
     assert await _platform(serving, model) == "sklearn"
 
 
+@pytest.mark.slow
 async def test_conversion_within_a_version_is_served_only_beside_what_it_was_made_from(
     serving: Serving, model: str, tmp_path: Path
 ) -> None:
