@@ -18,7 +18,12 @@ from headrace.runtime.clock import Clock
 from headrace.runtime.telemetry import Log
 from services.serving.control.artifacts import ArtifactCache
 from services.serving.control.signatures import Signatures
-from services.serving.domain.conversions import ONNX_PATH, REPORT_PATH, is_mlflow
+from services.serving.domain.conversions import (
+    ONNX_PATH,
+    REPORT_PATH,
+    is_mlflow,
+    labels_beside,
+)
 from services.serving.domain.formats import serveable
 from services.serving.store import conversions
 from services.serving.store.conversions import Waiting
@@ -94,7 +99,11 @@ class Converter:
         if made.onnx is None:
             return self._finished(waiting, reason=made.report.reason, **counted)
         report = made.report.model_dump_json(indent=2).encode()
-        files = [await self._put(ONNX_PATH, made.onnx), await self._put(REPORT_PATH, report)]
+        files = [
+            await self._put(ONNX_PATH, made.onnx),
+            await self._put(REPORT_PATH, report),
+            *labels_beside(waiting.files),
+        ]
         return self._finished(waiting, outcome="converted", files=files, **counted)
 
     async def _convert(self, waiting: Waiting) -> Converted:

@@ -30,6 +30,7 @@ from services.serving.domain.formats import (
 _FROM_ANYWHERE: Final = frozenset({Format.SKOPS, Format.PICKLE, Format.JOBLIB, Format.MLFLOW})
 _FROM_MLFLOW: Final = frozenset({Format.XGBOOST, Format.LIGHTGBM})
 _MAX_REPORT: Final = 4 * 1024**2
+_LABELS_FILE: Final = "labels.txt"
 ONNX_PATH: Final = f"{FOLDER}/{ONNX_FILE}"
 REPORT_PATH: Final = f"{FOLDER}/{REPORT_FILE}"
 
@@ -61,7 +62,7 @@ def conversion_of(files: Sequence[FileRef], converted: Sequence[FileRef]) -> Con
     """What may answer for a version's model: derived from it, else registered within it."""
     derived = _pair(converted)
     if derived is not None:
-        return _conversion(derived, derived, PurePosixPath(derived[0].path).parent)
+        return _conversion(derived, converted, PurePosixPath(derived[0].path).parent)
     own = _pair(files)
     if own is None:
         return None
@@ -87,6 +88,16 @@ def worth_converting(files: Sequence[FileRef]) -> Serveable | None:
         return None
     kinds = _FROM_ANYWHERE | _FROM_MLFLOW if is_mlflow(model) else _FROM_ANYWHERE
     return model if model.format in kinds else None
+
+
+def labels_beside(files: Sequence[FileRef]) -> list[FileRef]:
+    """The names of a model's classes, where a conversion derived from it looks for them."""
+    wanted = native(files).folder / _LABELS_FILE
+    return [
+        file.model_copy(update={"path": f"{FOLDER}/{_LABELS_FILE}"})
+        for file in files
+        if PurePosixPath(file.path) == wanted
+    ]
 
 
 def is_mlflow(model: Serveable) -> bool:

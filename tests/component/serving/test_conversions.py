@@ -36,6 +36,7 @@ class Made:
 async def made(serving: Serving, tmp_path_factory: pytest.TempPathFactory) -> Made:
     """One conversion for all: files are known by their digests, whatever model has them."""
     saved = sklearn_folders.logistic(tmp_path_factory.mktemp("made"))
+    (saved.folder / "labels.txt").write_text("early\nlate\n")
     files = await serving.upload_folder(saved.folder)
     await serving.create("made", 1, files)
     finished = await _finished(serving, "made")
@@ -84,6 +85,20 @@ async def test_promoted_version_answers_with_its_conversion(
     np.testing.assert_allclose(answers, made.saved.probabilities, atol=1e-5)
 
 
+async def test_conversion_calls_its_classes_as_the_model_does(
+    serving: Serving, model: str, made: Made
+) -> None:
+    await serving.promote(model, 1, made.files, converted=made.converted)
+    await _deployed(serving, model, converted=True)
+    tensor = triton.InferInput("input-0", [1, 5], "FP32")
+    tensor.set_data_from_numpy(made.saved.rows[:1])
+    best = triton.InferRequestedOutput("predict_proba", class_count=1)
+    async with triton.InferenceServerClient(serving.grpc) as client:
+        found = (await client.infer(model, [tensor], outputs=[best])).as_numpy("predict_proba")
+    expected = ["early", "late"][int(made.saved.probabilities[0].argmax())]
+    assert found.ravel()[0].decode().endswith(f":{expected}")
+
+
 async def test_champion_that_is_converted_later_is_swapped_for_its_conversion(
     serving: Serving, model: str, made: Made
 ) -> None:
@@ -130,7 +145,7 @@ async def _replaced(serving: Serving, file: FileRef, content: bytes) -> FileRef:
 async def test_conversion_whose_report_is_of_another_file_is_not_served(
     serving: Serving, model: str, made: Made
 ) -> None:
-    onnx, report = made.converted
+    onnx, report, _ = made.converted
     altered = await _replaced(serving, onnx, onnx_models.constant(1.0))
     await serving.promote(model, 1, made.files, converted=[altered, report])
     deployed = await _deployed(serving, model, converted=False)
@@ -141,7 +156,7 @@ async def test_conversion_whose_report_is_of_another_file_is_not_served(
 async def test_conversion_that_does_not_load_leaves_the_version_native(
     serving: Serving, model: str, made: Made
 ) -> None:
-    onnx, report = made.converted
+    onnx, report, _ = made.converted
     broken = await _replaced(serving, onnx, b"no model")
     said = (await serving.blobs.get(report.uri)).decode()
     forged = await _replaced(serving, report, said.replace(onnx.digest, broken.digest).encode())
