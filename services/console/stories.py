@@ -163,7 +163,9 @@ def _step(data: StepChanged) -> str:
 
 
 def _deployed(data: ModelDeployed) -> str:
-    return f"v{data.version} loaded in {data.load_ms:.0f} ms, swapped in {data.swap_ms:.1f} ms"
+    how = " as ONNX" if data.converted else ""
+    took = f"loaded in {data.load_ms:.0f} ms, swapped in {data.swap_ms:.1f} ms"
+    return f"v{data.version}{how} {took}"
 
 
 def _promoted(data: ModelPromoted) -> str:

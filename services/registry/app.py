@@ -10,7 +10,7 @@ from typing import Final
 import httpx
 from fastapi import APIRouter
 
-from headrace.events import ExperimentChanged, RolloutChanged
+from headrace.events import ConversionFinished, ExperimentChanged, RolloutChanged
 from headrace.runtime.bus import Subscription
 from headrace.runtime.service import Resources, Service
 from headrace.runtime.service.model import Background
@@ -18,6 +18,7 @@ from services.registry import handlers
 from services.registry.api import routers
 from services.registry.api.alias_states import tell_untold
 from services.registry.api.context import Context
+from services.registry.api.conversions import on_conversion_finished
 from services.registry.api.live_traffic import on_experiment_changed, on_rollout_changed
 from services.registry.api.sources import Sources
 from services.registry.settings import Settings
@@ -87,6 +88,7 @@ def build(settings: Settings) -> Service[Settings]:
                 group="registry.events",
                 handlers={
                     **handlers.HANDLERS,
+                    ConversionFinished: on_conversion_finished,
                     RolloutChanged: on_rollout_changed,
                     ExperimentChanged: on_experiment_changed,
                 },

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from importlib.util import find_spec
 from typing import TypeVar
 
 import numpy as np
@@ -13,6 +14,7 @@ import numpy as np
 from headrace.events import (
     LabelObserved,
     ModelPromoted,
+    ModelVersionConverted,
     ModelVersionCreated,
     PromotionDecided,
     PromotionRequested,
@@ -29,6 +31,7 @@ from services.serving.api import rollouts as rollouts_api
 from services.serving.api import traffic as traffic_api
 from services.serving.asynchronous.groups import foreign_groups
 from services.serving.control.artifacts import ArtifactCache
+from services.serving.control.converter import Converter
 from services.serving.control.explicit import ExplicitModels
 from services.serving.control.fleet import Fleet
 from services.serving.control.ledger import Ledger
@@ -47,6 +50,7 @@ from services.serving.control.traffic.experiments import Experimenter
 from services.serving.control.traffic.outcomes import Outcomes
 from services.serving.control.traffic.rollouts import RolloutDriver
 from services.serving.control.traffic.states import TrafficStates
+from services.serving.domain.trust import SignaturePolicy
 from services.serving.handlers import Handlers
 from services.serving.settings import Settings
 
@@ -129,6 +133,7 @@ class Parts:
     reconciler: Reconciler
     explicit: ExplicitModels
     cache: ArtifactCache
+    converter: Converter
     tail: Tail
     outcomes: Outcomes
     driver: RolloutDriver
@@ -175,6 +180,7 @@ def _wire(resources: Resources[Settings]) -> Parts:
         blobs=resources.blobs,
         keep_bytes=settings.cache_keep_bytes,
     )
+    signatures = Signatures(policy=settings.signatures, trusted_keys=settings.trusted_keys)
     fleet = Fleet(
         log=log,
         intake=intake,
@@ -192,7 +198,7 @@ def _wire(resources: Resources[Settings]) -> Parts:
             project=settings.project,
             pool=resources.pool,
             cache=cache,
-            signatures=Signatures(policy=settings.signatures, trusted_keys=settings.trusted_keys),
+            signatures=signatures,
             limits=settings.sandbox_limits,
             memory_budget=settings.model_memory_bytes,
             log=log,
@@ -252,6 +258,16 @@ def _wire(resources: Resources[Settings]) -> Parts:
         reconciler=reconciler,
         explicit=explicit,
         cache=cache,
+        converter=Converter(
+            project=settings.project,
+            bus=resources.bus,
+            cache=cache,
+            signatures=signatures,
+            blobs=resources.blobs,
+            limits=settings.conversion_limits,
+            clock=resources.clock,
+            log=log,
+        ),
         tail=tail,
         outcomes=outcomes,
         driver=driver,
@@ -287,6 +303,7 @@ def _each(*views: Callable[[_T], Awaitable[None]]) -> Callable[[_T], Awaitable[N
 def _subscription(parts: Parts, resources: Resources[Settings]) -> Subscription:
     handlers = Handlers(
         project=resources.settings.project,
+        converts=_converts(resources.settings),
         noted=parts.reconciler.poke,
         rejected=parts.rollout.forget_candidate,
         give_back=parts.driver.on_rejected,
@@ -295,6 +312,7 @@ def _subscription(parts: Parts, resources: Resources[Settings]) -> Subscription:
         group="serving.events",
         handlers={
             ModelVersionCreated: handlers.on_model_version_created,
+            ModelVersionConverted: handlers.on_model_version_converted,
             PromotionRequested: handlers.on_promotion_requested,
             PromotionDecided: handlers.on_promotion_decided,
             ModelPromoted: handlers.on_model_promoted,
@@ -308,5 +326,13 @@ async def _run(parts: Parts, resources: Resources[Settings]) -> None:
     await parts.log_rules.load()
     await parts.reconciler.persist(parts.explicit.restore)
     await parts.reconciler.restore()
-    async with parts.fleet.listening(resources.settings.socket):
-        await parts.reconciler.run()
+    async with parts.fleet.listening(resources.settings.socket), asyncio.TaskGroup() as group:
+        group.create_task(parts.reconciler.run())
+        if _converts(resources.settings):
+            group.create_task(parts.converter.run())
+
+
+def _converts(settings: Settings) -> bool:
+    """Whether it is wanted, could be served, and is installed (the extra `convert`)."""
+    served = settings.signatures is not SignaturePolicy.ALL
+    return settings.convert and served and find_spec("skl2onnx") is not None

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import Field, SecretStr, model_validator
 
+from headrace.conversion import Limits as ConversionLimits
 from headrace.runtime.settings import LOOPBACK, ServiceSettings
 from services.serving.domain.limits import Limits
 from services.serving.domain.trust import SignaturePolicy
@@ -144,6 +146,13 @@ class Settings(ServiceSettings, env_prefix="HEADRACE_SERVING_"):
     proof_seconds: float = Field(
         default=60.0, gt=0, description="A model that does not load by then is refused"
     )
+    convert: bool = Field(
+        default=True, description="Convert new versions to ONNX, those of the kinds that can be"
+    )
+    convert_seconds: float = Field(default=300.0, gt=0, description="For one of them")
+    convert_memory_mib: int = Field(
+        default=8192, ge=1024, description="Address space of the process that converts"
+    )
     sandbox_memory_mib: int = Field(
         default=4096, ge=256, description="Address space of a pickled model's process"
     )
@@ -163,6 +172,15 @@ class Settings(ServiceSettings, env_prefix="HEADRACE_SERVING_"):
             run_seconds=self.sandbox_run_seconds,
             answer_bytes=self.max_message_bytes,
             proof_seconds=self.proof_seconds,
+        )
+
+    @property
+    def conversion_limits(self) -> ConversionLimits:
+        """What converting a model may use."""
+        return ConversionLimits(
+            seconds=self.convert_seconds,
+            cpu_seconds=math.ceil(self.convert_seconds),
+            memory=self.convert_memory_mib * _MEBIBYTE,
         )
 
     @model_validator(mode="after")

@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -27,6 +27,7 @@ from headrace.events import (
     FileRef,
     ModelAliasState,
     ModelPromoted,
+    ModelVersionConverted,
     ModelVersionCreated,
     PromotionDecided,
     PromotionRequested,
@@ -195,6 +196,20 @@ class Serving:
         )
         await self.publisher.emit(created, correlation_id=f"turn-{uuid4().hex}")
 
+    async def converted(
+        self, model: str, version: int, files: list[FileRef], converted: list[FileRef]
+    ) -> None:
+        """ModelVersionConverted, as the registry emits it when a conversion is attached."""
+        told = ModelVersionConverted(
+            project=self.project,
+            model=model,
+            version=version,
+            digest="sha256:" + "0" * 64,
+            files=files,
+            converted=converted,
+        )
+        await self.publisher.emit(told, correlation_id=f"turn-{uuid4().hex}")
+
     async def point(self, model: str, alias: str, version: int, files: list[FileRef]) -> None:
         """An alias is set, as the registry tells of it."""
         state = ModelAliasState(
@@ -232,6 +247,7 @@ class Serving:
         turn: str | None = None,
         alias: str = "champion",
         project: str | None = None,
+        converted: Sequence[FileRef] = (),
     ) -> tuple[str, str]:
         """A promotion as the registry tells of it; returns event id and correlation id."""
         turn = turn or f"turn-{uuid4().hex}"
@@ -243,6 +259,7 @@ class Serving:
             cause="promotion",
             digest="sha256:" + "0" * 64,
             files=files,
+            converted=list(converted),
             promoted_at=datetime.now(UTC),
         )
         event = await self.publisher.emit(promoted, correlation_id=turn)

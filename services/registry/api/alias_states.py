@@ -10,7 +10,7 @@ from headrace.runtime.bus import Bus, Tx
 from services.registry.domain.names import CHAMPION
 from services.registry.domain.promotions import earlier_champion
 from services.registry.domain.records import Model
-from services.registry.store import aliases, models, versions
+from services.registry.store import aliases, conversions, models, versions
 
 
 async def tell(tx: Tx, *, model: Model, alias: str) -> None:
@@ -34,6 +34,7 @@ async def tell(tx: Tx, *, model: Model, alias: str) -> None:
             request_id=step.request_id,
             digest=version.digest,
             files=list(await versions.files(tx.connection, version_id=version.id)),
+            converted=await conversions.files(tx.connection, version_id=version.id),
             moved_at=step.moved_at,
             promoted_event=step.event_id,
         ),

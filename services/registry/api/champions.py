@@ -22,7 +22,7 @@ from services.registry.domain.promotions import (
     rollback_target,
 )
 from services.registry.domain.records import Model, Version
-from services.registry.store import aliases, models, promotions, versions
+from services.registry.store import aliases, conversions, models, promotions, versions
 
 
 async def promote(tx: Tx, model: Model, version: Version, request: Request, now: datetime) -> None:
@@ -146,6 +146,7 @@ async def _apply(
             request_id=step.request_id,
             digest=version.digest or "",
             files=list(await versions.files(tx.connection, version_id=version.id)),
+            converted=await conversions.files(tx.connection, version_id=version.id),
             promoted_at=promoted_at,
         ),
         correlation_id=step.correlation_id,

@@ -11,7 +11,7 @@ from services.registry.domain.datasets import DatasetVersion
 from services.registry.domain.gate import Policy
 from services.registry.domain.names import CHAMPION
 from services.registry.domain.promotions import AliasMove, Request, outcome_of, policy_document
-from services.registry.domain.records import Model, Version
+from services.registry.domain.records import Conversion, Model, Version
 
 
 def model_document(model: Model, policy: Policy | None) -> dict[str, Any]:
@@ -59,6 +59,22 @@ def version_document(version: Version, files: Sequence[FileRef] | None) -> dict[
     if files is not None:
         document["files"] = [file.model_dump(mode="json") for file in files]
     return document
+
+
+def conversion_document(conversion: Conversion | None) -> dict[str, Any] | None:
+    """None while nothing is known of a conversion."""
+    if conversion is None:
+        return None
+    return {
+        "outcome": conversion.outcome,
+        "reason": conversion.reason,
+        "files": [file.model_dump(mode="json") for file in conversion.files],
+        "max_difference": conversion.max_difference,
+        "recorded_rows": conversion.recorded_rows,
+        "sampled_rows": conversion.sampled_rows,
+        "event_id": conversion.event_id,
+        "finished_at": _time(conversion.finished_at),
+    }
 
 
 def move_document(step: AliasMove) -> dict[str, Any]:

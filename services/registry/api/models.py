@@ -12,6 +12,7 @@ from headrace.runtime.db import Connection
 from services.registry.api.bodies import Named
 from services.registry.api.context import PREFIX, Context
 from services.registry.api.documents import (
+    conversion_document,
     dataset_document,
     model_document,
     move_document,
@@ -21,7 +22,15 @@ from services.registry.api.documents import (
 from services.registry.domain.lineage import Kind, Node, describe
 from services.registry.domain.names import CHAMPION
 from services.registry.domain.records import Version
-from services.registry.store import aliases, datasets, lineage, models, promotions, versions
+from services.registry.store import (
+    aliases,
+    conversions,
+    datasets,
+    lineage,
+    models,
+    promotions,
+    versions,
+)
 
 _MOST = 1000
 
@@ -98,7 +107,9 @@ def _add_versions(routes: APIRouter, context: Context) -> None:
         async with context.reading() as connection:
             version = await _version(context, connection, name, number)
             files = await versions.files(connection, version_id=version.id)
-        return version_document(version, files)
+            conversion = await conversions.find(connection, version_id=version.id)
+        document = version_document(version, files)
+        return {**document, "conversion": conversion_document(conversion)}
 
     @routes.get("/models/{name}/versions/{number}/lineage")
     async def version_lineage(name: Named, number: int) -> dict[str, Any]:

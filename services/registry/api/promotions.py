@@ -29,7 +29,14 @@ from services.registry.domain.promotions import (
     open_request,
 )
 from services.registry.domain.records import Version
-from services.registry.store import aliases, datasets, models, promotions, versions
+from services.registry.store import (
+    aliases,
+    conversions,
+    datasets,
+    models,
+    promotions,
+    versions,
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -213,6 +220,7 @@ async def _tell_requested(tx: Tx, version: Version, request: Request) -> None:
             requested_by=request.requested_by,
             digest=request.digest,
             files=list(files),
+            converted=await conversions.files(tx.connection, version_id=version.id),
             champion_version=request.expected_champion,
         ),
         correlation_id=request.correlation_id,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Final, Literal
 
 from headrace.events import FileRef, ModelVersionCreated
 
@@ -100,6 +100,20 @@ class Version:
             files=list(files),
             tags=dict(self.tags),
         )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Conversion:
+    """What became of a version's conversion to ONNX; `files` were derived from its own."""
+
+    outcome: Literal["converted", "native"]
+    reason: str
+    files: tuple[FileRef, ...]
+    max_difference: float | None
+    recorded_rows: int
+    sampled_rows: int
+    event_id: str
+    finished_at: datetime
 
 
 def milliseconds(moment: datetime) -> int:

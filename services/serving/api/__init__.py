@@ -11,6 +11,7 @@ from pydantic import ConfigDict, Field
 from headrace.errors import NotFound
 from services.serving import store
 from services.serving.domain import Deployment, State
+from services.serving.domain.conversions import answers_converted
 from services.serving.link.messages import LogRules, Status
 
 
@@ -127,6 +128,8 @@ def _deployment(deployment: Deployment) -> dict[str, Any]:
         "load_ms": deployment.load_ms,
         "swap_ms": deployment.swap_ms,
         "reason": deployment.reason,
+        "converted": deployment.state is State.DONE and answers_converted(deployment),
+        "native_because": deployment.native_because,
         "first_answer_at": deployment.first_answer_at,
         "first_prediction_id": deployment.first_prediction_id,
         "correlation_id": deployment.order.correlation_id,

@@ -17,7 +17,6 @@ from headrace.events import FileRef
 from headrace.runtime.blobs import Blobs
 from headrace.runtime.ids import new_id
 from services.serving.domain import cache_key
-from services.serving.domain.formats import serveable
 
 _CHUNK: Final = 1024 * 1024
 _LEASE_SECONDS: Final = 900.0
@@ -46,21 +45,19 @@ class ArtifactCache:
         self._now = now
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
-    async def fetch(self, files: Sequence[FileRef]) -> Path:
-        """Path of the verified model file, fetched if it is not here or was damaged.
+    async def fetch(self, needed: Sequence[FileRef]) -> Path:
+        """Folder of these files, verified; fetched if they are not here or were damaged.
 
         Raises Refused when a digest or size differs, NotFound when a blob is missing, and the
         store's own errors when it is away.
         """
-        chosen = serveable(files)
-        needed = chosen.needed
         key = cache_key(needed)
         folder = self._versions / key
         async with self._locks[key]:
             if not await asyncio.to_thread(_is_intact, folder, needed):
                 await self._fetch_into(folder, needed)
             os.utime(folder, (self._now(), self._now()))
-        return folder / chosen.model.path
+        return folder
 
     async def tidy(self, in_use: Collection[str]) -> None:
         """Remove contents that are not in use and were not fetched lately, the oldest first."""

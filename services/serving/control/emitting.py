@@ -12,6 +12,7 @@ from headrace.events import (
 )
 from headrace.runtime.bus import Tx
 from services.serving.domain import CHAMPION, Champion, Deployment, State
+from services.serving.domain.conversions import answers_converted
 
 
 def emit_deployed(tx: Tx, done: Deployment) -> str:
@@ -25,6 +26,8 @@ def emit_deployed(tx: Tx, done: Deployment) -> str:
             previous_version=done.previous_version,
             digest=done.order.digest,
             files=list(done.order.files),
+            converted=answers_converted(done),
+            reason=done.native_because or "",
             deployed_at=done.finished_at or done.requested_at,
             load_ms=done.load_ms or 0.0,
             swap_ms=done.swap_ms or 0.0,
@@ -64,7 +67,7 @@ def emit_state(tx: Tx, done: Deployment) -> None:
             files=list(done.order.files),
             deployed_at=done.finished_at or done.requested_at,
             deployed_event=done.deployed_event or "",
-            promoted_event=done.order.cause_event,
+            promoted_event=done.order.promoted_event or done.order.cause_event,
         ),
         correlation_id=done.order.correlation_id,
         causation_id=done.deployed_event,

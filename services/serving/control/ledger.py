@@ -52,7 +52,12 @@ class Ledger:
     async def finish_warm(self, deployment: Deployment, *, load_ms: float) -> bool:
         """It is in memory; False if nobody wants it any more."""
         async with self._transaction(deployment) as tx:
-            return await store.finish_warm(tx.connection, deployment.number, load_ms=load_ms)
+            return await store.finish_warm(tx.connection, deployment, load_ms=load_ms)
+
+    async def note_native(self, deployment: Deployment) -> None:
+        """Its conversion turned out not to be fit, and why."""
+        async with self._transaction(deployment) as tx:
+            await store.note_native(tx.connection, deployment)
 
     async def warm_ms(self, candidate: Deployment) -> float:
         """What warming it took; 0 if it is not warm yet."""

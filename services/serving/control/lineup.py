@@ -8,15 +8,17 @@ from pathlib import Path
 from types import MappingProxyType
 
 from services.serving.domain import Deployment, cache_key
-from services.serving.domain.formats import Format, serveable
+from services.serving.domain.conversions import answers_converted
+from services.serving.domain.formats import Serveable
 from services.serving.link.messages import ModelAssignment, TrafficAssignment, VersionFiles
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Placed:
-    """A deployment whose verified model file is on this disk."""
+    """A deployment whose verified model is on this disk; `chosen` of its files are served."""
 
     deployment: Deployment
+    chosen: Serveable
     path: Path
     memory: int = 0
     """Bytes that it takes in a worker; 0 if nobody measured."""
@@ -24,17 +26,17 @@ class Placed:
     @property
     def key(self) -> str:
         """Name of the contents, and of their folder in the cache."""
-        return self.key_of(self.deployment)
-
-    @staticmethod
-    def key_of(deployment: Deployment) -> str:
-        """The same, before the files are here. Raises Refused if they cannot be served."""
-        return cache_key(serveable(deployment.order.files).needed)
+        return cache_key(self.chosen.needed)
 
     @property
-    def format(self) -> Format:
-        """How the model is written."""
-        return serveable(self.deployment.order.files).format
+    def is_conversion(self) -> bool:
+        """Whether it is not the model that was registered itself."""
+        return answers_converted(self.deployment)
+
+    def serving(self, deployment: Deployment) -> Placed:
+        """The same contents for another deployment of them."""
+        reason = self.deployment.native_because
+        return replace(self, deployment=replace(deployment, native_because=reason))
 
     @property
     def files(self) -> VersionFiles:
@@ -43,7 +45,7 @@ class Placed:
             version=self.deployment.version,
             path=str(self.path),
             digest=self.key,
-            format=self.format,
+            format=self.chosen.format,
             memory=self.memory,
         )
 
@@ -94,9 +96,12 @@ class ModelLineup:
             return ModelLineup(champion=self.pinned, candidate=candidate)
         return replace(self, candidate=candidate)
 
-    def find(self, key: str) -> Placed | None:
-        """What is in memory already with these contents."""
-        return next((each for each in self.all_placed if each.key == key), None)
+    def find(self, deployment: Deployment) -> Placed | None:
+        """What is in memory already with the contents of a deployment."""
+        wanted = deployment.order.contents
+        return next(
+            (each for each in self.all_placed if each.deployment.order.contents == wanted), None
+        )
 
     def assignment(
         self, name: str, *, aliases: Mapping[str, int] = MappingProxyType({})

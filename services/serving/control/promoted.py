@@ -51,6 +51,7 @@ class PromotedModels:
             kind="deploy",
             digest=data.digest,
             files=tuple(data.files),
+            converted=tuple(data.converted),
             cause_event=data.promoted_event,
             correlation_id=event.correlation_id,
             traceparent=event.envelope.traceparent,

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 from headrace.errors import Permanent, Refused
 from headrace.runtime.clock import Clock
@@ -69,8 +68,8 @@ class Rollout:
         `deploy` finishes it. Raises Permanent when it cannot be served.
         """
         began = time.perf_counter()
-        placed = await self._placement.prove(await self._placement.place(deployment))
-        await self._ledger.begin_flip(deployment, load_ms=_ms_since(began))
+        placed = await self._placement.place_proven(deployment)
+        await self._ledger.begin_flip(placed.deployment, load_ms=_ms_since(began))
         self._lineups[deployment.model] = self._lineup(deployment.model).promoted(placed)
 
     async def tell_state(self, deployment: Deployment) -> None:
@@ -118,8 +117,8 @@ class Rollout:
     async def warm(self, deployment: Deployment) -> None:
         """Have a candidate proven and in memory. Raises Permanent when it cannot be."""
         began = time.perf_counter()
-        await self._prepare(deployment, at_least=0)
-        if await self._ledger.finish_warm(deployment, load_ms=_ms_since(began)):
+        placed = await self._prepare(deployment, at_least=0)
+        if await self._ledger.finish_warm(placed.deployment, load_ms=_ms_since(began)):
             self._log.info("candidate_warm", **names(deployment), load_ms=_ms_since(began))
         else:
             self.forget_candidate(deployment.model, deployment.version)
@@ -130,14 +129,12 @@ class Rollout:
         if deployment.state is State.OPEN:
             warm_ms = await self._warm_ms(deployment)
             placed = await self._prepare(deployment, at_least=1)
-            await self._ledger.begin_flip(deployment, load_ms=_ms_since(began) + warm_ms)
+            await self._ledger.begin_flip(placed.deployment, load_ms=_ms_since(began) + warm_ms)
         else:
             placed = await self._placement.place(deployment)
-        lineup = self._lineup(deployment.model)
-        if lineup.champion is None or lineup.champion.deployment.number != deployment.number:
-            self._lineups[deployment.model] = lineup.promoted(placed)
+            await self._ledger.note_native(placed.deployment)
         swap_began = time.perf_counter()
-        _check(await self._fleet.settled(self.announce(), at_least=1), deployment)
+        await self._flip(placed)
         await self._confirm(deployment, swap_ms=_ms_since(swap_began))
 
     @property
@@ -192,13 +189,34 @@ class Rollout:
     async def _prepare(self, deployment: Deployment, *, at_least: int) -> Placed:
         """The model file verified, proven, and loaded by the workers that are here."""
         lineup = self._lineup(deployment.model)
-        known = lineup.find(Placed.key_of(deployment))
+        known = lineup.find(deployment)
         if known is not None:
-            return replace(known, deployment=deployment)
-        placed = await self._placement.prove(await self._placement.place(deployment))
-        self._lineups[deployment.model] = lineup.with_candidate(placed)
-        _check(await self._fleet.settled(self.announce(), at_least=at_least), deployment)
+            return known.serving(deployment)
+        placed = await self._placement.place_proven(deployment)
+        return await self._load(placed, lineup.with_candidate, at_least=at_least)
+
+    async def _flip(self, placed: Placed) -> None:
+        """Have the workers answer with it."""
+        lineup = self._lineup(placed.deployment.model)
+        await self._load(placed, lineup.promoted, at_least=1)
+
+    async def _load(
+        self, placed: Placed, arranged: Callable[[Placed], ModelLineup], *, at_least: int
+    ) -> Placed:
+        """Loaded by the workers; the model itself if one of them does not take its conversion."""
+        try:
+            await self._load_once(placed, arranged(placed), at_least=at_least)
+        except Refused as error:
+            if not placed.is_conversion:
+                raise
+            placed = await self._placement.place_natively(placed.deployment, reason=str(error))
+            await self._ledger.note_native(placed.deployment)
+            await self._load_once(placed, arranged(placed), at_least=at_least)
         return placed
+
+    async def _load_once(self, placed: Placed, lineup: ModelLineup, *, at_least: int) -> None:
+        self._lineups[placed.deployment.model] = lineup
+        _check(await self._fleet.settled(self.announce(), at_least=at_least), placed.deployment)
 
     async def _warm_ms(self, deployment: Deployment) -> float:
         """What warming this version beforehand took; 0 if it was not."""

@@ -18,16 +18,16 @@ class Signatures:
         self._policy = policy
         self._trusted_keys = trusted_keys
 
-    async def check(self, chosen: Serveable, model: Path) -> str | None:
+    async def check(self, chosen: Serveable, folder: Path) -> str | None:
         """The name of the key that signed exactly the files of a model; None if none is needed.
 
-        `model` is the model's file on this disk, beside files whose digests are verified. Raises
+        `folder` has the version's files on this disk, their digests verified. Raises
         Refused, naming what is wrong: no signature, an unknown key, other files than the signed
         ones.
         """
         if not self._policy.needs_signature(chosen.format):
             return None
-        signature = model.parent / SIGNATURE_FILE
+        signature = folder / chosen.folder / SIGNATURE_FILE
         digests = _digests(chosen)
         if SIGNATURE_FILE not in digests:
             raise Refused(
@@ -47,8 +47,9 @@ class Signatures:
 
 def _digests(chosen: Serveable) -> dict[str, str]:
     """SHA-256 in hex by path in the model's folder."""
-    folder = PurePosixPath(chosen.model.path).parent
     return {
-        PurePosixPath(file.path).relative_to(folder).as_posix(): file.digest.removeprefix("sha256:")
+        PurePosixPath(file.path).relative_to(chosen.folder).as_posix(): file.digest.removeprefix(
+            "sha256:"
+        )
         for file in chosen.needed
     }

@@ -32,7 +32,9 @@ class State(StrEnum):
 class Order:
     """What one event asks of serving for one model version.
 
-    `promoted_at`, the registry's time, orders the deployments of a model; None for a candidate.
+    `converted` are files that were derived from its own. `promoted_at`, the registry's time, orders
+    the deployments of a model; None for a candidate. `promoted_event` is the promotion in force
+    where another event asks for a deployment of it.
     """
 
     project: str
@@ -45,6 +47,13 @@ class Order:
     correlation_id: str
     traceparent: str | None
     promoted_at: datetime | None = None
+    converted: tuple[FileRef, ...] = ()
+    promoted_event: str | None = None
+
+    @property
+    def contents(self) -> frozenset[tuple[str, str]]:
+        """What can be served for it: paths and digests."""
+        return frozenset((file.path, file.digest) for file in (*self.files, *self.converted))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,6 +72,8 @@ class Deployment:
     deployed_event: str | None
     first_prediction_id: str | None
     first_answer_at: datetime | None
+    native_because: str | None = None
+    """Why the model itself is served, where there is a conversion that is not fit to."""
 
     @property
     def model(self) -> str:

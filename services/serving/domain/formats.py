@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 ONNX_FILE: Final = "model.onnx"
 RIVER_FILE: Final = "model.river.json"
 """A snapshot of a learner in the stream; what lies below it is for its replay only."""
-PARITY_FILE: Final = "parity.json"
-"""Beside a converted model.onnx: that it answers as the model beside it does, and how nearly."""
 MLMODEL_FILE: Final = "MLmodel"
 _SHOWN: Final = 10
 
@@ -103,46 +101,34 @@ class Serveable:
     format: Format
     model: FileRef
     needed: tuple[FileRef, ...]
+    folder: PurePosixPath
+    """Where `needed` lie in the version: what signs them is at its top."""
 
 
 def serveable(files: Sequence[FileRef]) -> Serveable:
     """The model of a version, by the names of its files.
 
-    A `model.onnx` with a parity report beside it comes first: it was converted from the model
-    that the version has as well, and answers alike. Otherwise there must be one model: what an
-    MLflow folder holds, a file named `model.<suffix>`, or the only file that there is.
+    There must be one: what an MLflow folder holds, a file named `model.<suffix>`, or the only
+    file that there is. Conversions of it do not count (see `conversions`).
 
     Raises Refused when there is no model or more than one, or when a path leads outside.
     """
     for file in files:
         _check_path(file.path)
-    converted = _converted(files)
-    if converted is not None:
-        return _with_folder(Format.ONNX, converted, files)
-    folder = _shallowest([file for file in files if _name(file) == MLMODEL_FILE])
+    folder = shallowest([file for file in files if name_of(file) == MLMODEL_FILE])
     if folder is not None:
         return _of_mlflow(folder, files)
     snapshot = next((file for file in files if file.path == RIVER_FILE), None)
     if snapshot is not None:
-        return Serveable(format=Format.RIVER, model=snapshot, needed=(snapshot,))
+        top = PurePosixPath(snapshot.path).parent
+        return Serveable(format=Format.RIVER, model=snapshot, needed=(snapshot,), folder=top)
     return _bare(files)
-
-
-def _converted(files: Sequence[FileRef]) -> FileRef | None:
-    reports = {PurePosixPath(file.path).parent for file in files if _name(file) == PARITY_FILE}
-    return _shallowest(
-        [
-            file
-            for file in files
-            if _name(file) == ONNX_FILE and PurePosixPath(file.path).parent in reports
-        ]
-    )
 
 
 def _of_mlflow(mlmodel: FileRef, files: Sequence[FileRef]) -> Serveable:
     folder = PurePosixPath(mlmodel.path).parent
     beside = [file for file in files if PurePosixPath(file.path).parent == folder]
-    if any(_name(file) == _PYFUNC_FILE for file in beside):
+    if any(name_of(file) == _PYFUNC_FILE for file in beside):
         return _with_folder(Format.MLFLOW, mlmodel, files)
     models = {file: kind for file, kind in _named_model(beside).items() if kind in _MLFLOW_DATA}
     if not models:
@@ -205,24 +191,30 @@ def _only(models: Mapping[FileRef, Format]) -> tuple[FileRef, Format]:
         shown = ", ".join(sorted(file.path for file in models))
         raise Refused(
             f"the version has more than one model ({shown}): keep one, or convert it with "
-            f"`headrace models convert`, whose {PARITY_FILE} says that both answer alike"
+            "`headrace models convert`, whose report says that both answer alike"
         )
     return next(iter(models.items()))
 
 
 def _with_folder(kind: Format, model: FileRef, files: Sequence[FileRef]) -> Serveable:
     folder = PurePosixPath(model.path).parent
-    needed = tuple(file for file in files if PurePosixPath(file.path).is_relative_to(folder))
-    return Serveable(format=kind, model=model, needed=needed)
+    return Serveable(format=kind, model=model, needed=beneath(folder, files), folder=folder)
 
 
-def _shallowest(files: Sequence[FileRef]) -> FileRef | None:
+def beneath(folder: PurePosixPath, files: Sequence[FileRef]) -> tuple[FileRef, ...]:
+    """The files in a folder, however deep."""
+    return tuple(file for file in files if PurePosixPath(file.path).is_relative_to(folder))
+
+
+def shallowest(files: Sequence[FileRef]) -> FileRef | None:
+    """The file that lies least deep, the first by name of those."""
     return min(
         files, key=lambda file: (len(PurePosixPath(file.path).parts), file.path), default=None
     )
 
 
-def _name(file: FileRef) -> str:
+def name_of(file: FileRef) -> str:
+    """Its name without the folders."""
     return PurePosixPath(file.path).name
 
 

@@ -12,6 +12,7 @@ from services.serving.store.deployments import (
     is_newer,
     models,
     models_with_work,
+    newest_of,
     next_work,
     take_order,
     unrestored,
@@ -23,6 +24,7 @@ from services.serving.store.flips import (
     finish_warm,
     note_deployed_event,
     note_first_answer,
+    note_native,
 )
 from services.serving.store.logging_rules import add_log_rules, log_rules
 from services.serving.store.unloading import forget_unloaded, note_unloaded, unloaded
@@ -45,9 +47,11 @@ __all__ = [
     "log_rules",
     "models",
     "models_with_work",
+    "newest_of",
     "next_work",
     "note_deployed_event",
     "note_first_answer",
+    "note_native",
     "note_unloaded",
     "take_order",
     "unloaded",

@@ -22,8 +22,9 @@ async def take_order(connection: Connection, order: Order) -> bool:
         await drop_candidates(connection, project=order.project, model=order.model)
     inserted: str = await connection.execute(
         "insert into deployment (project, model, version, kind, digest, files, cause_event,"
-        " correlation_id, traceparent, promoted_at)"
-        " values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) on conflict (cause_event) do nothing",
+        " correlation_id, traceparent, promoted_at, converted, promoted_event)"
+        " values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"
+        " on conflict (cause_event) do nothing",
         order.project,
         order.model,
         order.version,
@@ -34,6 +35,8 @@ async def take_order(connection: Connection, order: Order) -> bool:
         order.correlation_id,
         order.traceparent,
         order.promoted_at,
+        [file.model_dump() for file in order.converted],
+        order.promoted_event,
     )
     return inserted == "INSERT 0 1"
 
@@ -80,6 +83,18 @@ async def drop_candidates(
         model,
         version,
     )
+
+
+async def newest_of(connection: Connection, *, project: str, model: str) -> list[Deployment]:
+    """What was asked for last of a model, of each kind, the newest first; not what was dropped."""
+    rows = await connection.fetch(
+        f"select distinct on (kind) * from deployment where {_MODEL}"  # noqa: S608
+        " and state <> 'dropped' order by kind, number desc",
+        project,
+        model,
+    )
+    found = [deployment_of_row(row) for row in rows]
+    return sorted(found, key=lambda each: each.number, reverse=True)
 
 
 async def models_with_work(connection: Connection, *, project: str) -> list[str]:
@@ -169,6 +184,8 @@ def deployment_of_row(row: asyncpg.Record) -> Deployment:
             correlation_id=row["correlation_id"],
             traceparent=row["traceparent"],
             promoted_at=row["promoted_at"],
+            converted=tuple(FileRef.model_validate(file) for file in row["converted"]),
+            promoted_event=row["promoted_event"],
         ),
         state=State(row["state"]),
         previous_version=row["previous_version"],
@@ -180,4 +197,5 @@ def deployment_of_row(row: asyncpg.Record) -> Deployment:
         deployed_event=row["deployed_event"],
         first_prediction_id=row["first_prediction_id"],
         first_answer_at=row["first_answer_at"],
+        native_because=row["native_because"],
     )

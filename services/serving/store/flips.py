@@ -11,15 +11,25 @@ from services.serving.store.deployments import deployment_of_row
 _MODEL = "project=$1 and model=$2"
 
 
-async def finish_warm(connection: Connection, number: int, *, load_ms: float) -> bool:
+async def finish_warm(connection: Connection, deployment: Deployment, *, load_ms: float) -> bool:
     """A candidate is in memory; False if it was dropped meanwhile."""
     moved: str = await connection.execute(
-        "update deployment set state='done', finished_at=now(), load_ms=$2"
+        "update deployment set state='done', finished_at=now(), load_ms=$2, native_because=$3"
         " where number=$1 and state='open'",
-        number,
+        deployment.number,
         load_ms,
+        deployment.native_because,
     )
     return moved == "UPDATE 1"
+
+
+async def note_native(connection: Connection, deployment: Deployment) -> None:
+    """A restart serves the model itself, not its conversion."""
+    await connection.execute(
+        "update deployment set native_because=$2 where number=$1",
+        deployment.number,
+        deployment.native_because,
+    )
 
 
 async def begin_flip(connection: Connection, deployment: Deployment, *, load_ms: float) -> None:
@@ -45,10 +55,12 @@ async def begin_flip(connection: Connection, deployment: Deployment, *, load_ms:
         pinned,
     )
     await connection.execute(
-        "update deployment set state='flipping', load_ms=$2, previous_version=$3 where number=$1",
+        "update deployment set state='flipping', load_ms=$2, previous_version=$3,"
+        " native_because=$4 where number=$1",
         deployment.number,
         load_ms,
         before["version"] if before is not None else None,
+        deployment.native_because,
     )
 
 

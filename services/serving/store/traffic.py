@@ -25,15 +25,17 @@ _MODEL = "project=$1 and model=$2"
 
 
 async def know_version(connection: Connection, order: Order) -> None:
-    """Remember the files of a version; they never change."""
+    """Remember the files of a version, which never change, and of its conversion, once known."""
     await connection.execute(
-        "insert into known_version (project, model, version, digest, files)"
-        " values ($1, $2, $3, $4, $5) on conflict do nothing",
+        "insert into known_version (project, model, version, digest, files, converted)"
+        " values ($1, $2, $3, $4, $5, $6) on conflict (project, model, version) do update"
+        " set converted=excluded.converted where known_version.converted='[]'",
         order.project,
         order.model,
         order.version,
         order.digest,
         [file.model_dump() for file in order.files],
+        [file.model_dump() for file in order.converted],
     )
 
 
@@ -180,6 +182,7 @@ def _order(row: asyncpg.Record) -> Order:
         kind="warm",
         digest=row["digest"],
         files=tuple(FileRef.model_validate(file) for file in row["files"]),
+        converted=tuple(FileRef.model_validate(file) for file in row["converted"]),
         cause_event="",
         correlation_id="",
         traceparent=None,

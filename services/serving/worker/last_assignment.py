@@ -47,6 +47,8 @@ class LastAssignment:
         return Assignment(revision=0, models=models) if models else None
 
     def _intact(self, model: ModelAssignment) -> ModelAssignment | None:
+        if model.unloaded:
+            return model
         versions = [files for files in model.versions if _is_intact(files)]
         if model.champion not in {files.version for files in versions}:
             self._log.error("champion_not_recalled", model=model.name, version=model.champion)

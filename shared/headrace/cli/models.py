@@ -134,5 +134,6 @@ def _told(report: ParityReport) -> str:
     count = report.recorded_rows + report.sampled_rows
     if not report.holds:
         return f"stays native: {report.reason}"
-    largest = max((each.max_difference or 0.0 for each in report.outputs), default=0.0)
-    return f"onnx/model.onnx answers alike on {count} rows (largest difference {largest:.2g})"
+    return (
+        f"onnx/model.onnx answers alike on {count} rows (largest difference {report.largest:.2g})"
+    )

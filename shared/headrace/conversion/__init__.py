@@ -5,11 +5,12 @@
 
 Beside the model a folder `onnx/` appears with `parity.json` and, only when both models answer
 alike, `model.onnx`; serving then takes that one. The model itself stays as it is, so that the
-whole can be registered as one version. It is loaded in a child process with limits, which
-matters for pickled ones; needs the extra `headrace[convert]`.
+whole can be registered as one version. It is loaded in a confined child process, which matters
+for pickled ones; needs the extra `headrace[convert]`.
 """
 
-from headrace.conversion.converting import Limits, convert
+from headrace.conversion.converting import Converted, convert, converted
+from headrace.conversion.process import Limits
 from headrace.conversion.report import OutputParity, ParityReport
 
-__all__ = ["Limits", "OutputParity", "ParityReport", "convert"]
+__all__ = ["Converted", "Limits", "OutputParity", "ParityReport", "convert", "converted"]

@@ -1,40 +1,26 @@
-"""The caller's side: a child process does the work, its result is put beside the model."""
+"""The caller's side: what was converted, by which process, and where the result goes."""
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-import sys
-import tempfile
+import asyncio
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from headrace.conversion.report import ParityReport
+from headrace.conversion.process import Limits, run_child
+from headrace.conversion.report import FOLDER, ONNX_FILE, REPORT_FILE, ParityReport
 from headrace.errors import NotFound, Refused
 
-FOLDER: Final = "onnx"
-ONNX_FILE: Final = "model.onnx"
-REPORT_FILE: Final = "parity.json"
-_INHERITED: Final = ("PATH", "LANG", "SYSTEMROOT")
-_ONE_THREAD: Final = {
-    "OMP_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "true",
-    "DO_NOT_TRACK": "true",
-}
+_SIGNATURE_FILE: Final = "model.sig"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Limits:
-    """Of the child process: time of the clock, time of the processor, bytes of addresses."""
+class Converted:
+    """A report; `onnx` only where parity holds."""
 
-    seconds: float = 300.0
-    cpu_seconds: int = 300
-    memory: int = 8 * 1024**3
+    report: ParityReport
+    onnx: bytes | None
 
 
 def convert(
@@ -45,50 +31,52 @@ def convert(
     `rows`: a .csv or .parquet with recorded inputs to compare on, beside the model's own example.
     Raises NotFound when there is no such model, Refused when the child process dies of it.
     """
-    if not model.exists():
-        raise NotFound(f"there is no model at {model}")
-    folder = model if model.is_dir() else model.parent
-    with tempfile.TemporaryDirectory(prefix="headrace-convert-") as scratch:
-        _run_child(model, rows, Path(scratch), seed, limits or Limits())
-        report = ParityReport.model_validate_json((Path(scratch) / REPORT_FILE).read_bytes())
-        _put_beside(Path(scratch), folder / FOLDER, with_onnx=report.holds)
-    return report
-
-
-def _run_child(model: Path, rows: Path | None, scratch: Path, seed: int, limits: Limits) -> None:
-    arguments = [str(model.absolute()), str(scratch), str(seed)]
-    arguments += [str(limits.cpu_seconds), str(limits.memory)]
-    arguments += [str(rows.absolute())] if rows else []
-    try:
-        child = subprocess.run(
-            [sys.executable, "-m", "headrace.conversion.child", *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            env=_environment(scratch),
-            cwd=scratch,
-            timeout=limits.seconds,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise Refused(f"{model.name} was not converted within {limits.seconds:.0f} s") from error
-    if child.returncode < 0:
-        raise Refused(f"converting {model.name} was killed with signal {-child.returncode}")
-    if child.returncode != 0:
-        last = child.stderr.decode(errors="replace").strip().splitlines()[-1:]
-        raise Refused(f"converting {model.name} failed: {' '.join(last)}")
-
-
-def _environment(scratch: Path) -> dict[str, str]:
-    """No secrets: what is unpickled sees nothing that is worth taking."""
-    kept = {name: os.environ[name] for name in _INHERITED if name in os.environ}
-    own = {"HOME": str(scratch), "TMPDIR": str(scratch), "PYTHONPATH": os.pathsep.join(sys.path)}
-    return {**kept, **_ONE_THREAD, **own}
-
-
-def _put_beside(made: Path, folder: Path, *, with_onnx: bool) -> None:
+    made = asyncio.run(converted(model, rows=rows, seed=seed, limits=limits or Limits()))
+    folder = (model if model.is_dir() else model.parent) / FOLDER
     folder.mkdir(exist_ok=True)
     (folder / ONNX_FILE).unlink(missing_ok=True)
-    if with_onnx:
-        shutil.copyfile(made / ONNX_FILE, folder / ONNX_FILE)
-    shutil.copyfile(made / REPORT_FILE, folder / REPORT_FILE)
+    if made.onnx is not None:
+        (folder / ONNX_FILE).write_bytes(made.onnx)
+    (folder / REPORT_FILE).write_text(made.report.model_dump_json(indent=2))
+    return made.report
+
+
+async def converted(
+    model: Path,
+    *,
+    limits: Limits,
+    rows: Path | None = None,
+    seed: int = 0,
+    must_be_confined: bool = False,
+) -> Converted:
+    """The same, with nothing written.
+
+    What the report says of files is computed here, where no code of the model runs.
+    `must_be_confined`: refuse on systems that cannot confine the child wholly.
+    """
+    sources = await asyncio.to_thread(_sources, model)
+    report, onnx = await run_child(
+        model, rows=rows, seed=seed, limits=limits, must_be_confined=must_be_confined
+    )
+    if report.holds and onnx is None:
+        raise Refused(f"converting {model.name}: the process gave a report without a model")
+    kept = onnx if report.holds else None
+    digest = "" if kept is None else f"sha256:{hashlib.sha256(kept).hexdigest()}"
+    bound = report.model_copy(update={"sources": sources, "onnx_digest": digest})
+    return Converted(report=bound, onnx=kept)
+
+
+def _sources(model: Path) -> dict[str, str]:
+    """The files of a model, but for an earlier conversion and for what signs them."""
+    if not model.exists():
+        raise NotFound(f"there is no model at {model}")
+    if model.is_file():
+        return {model.name: _digest(model)}
+    beside = {model / FOLDER / ONNX_FILE, model / FOLDER / REPORT_FILE, model / _SIGNATURE_FILE}
+    files = sorted(path for path in model.rglob("*") if path.is_file() and path not in beside)
+    return {path.relative_to(model).as_posix(): _digest(path) for path in files}
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"

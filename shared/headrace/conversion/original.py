@@ -46,7 +46,6 @@ class Original:
     table whose columns are the inputs; `example`: recorded inputs, if there are any.
     """
 
-    file: Path
     estimator: Any
     inputs: Sequence[Input]
     columns: bool
@@ -87,7 +86,6 @@ def _of_mlflow(folder: Path) -> Original:
     if outputs:
         functions[0] = (outputs[0].name or "output-0", functions[0][1])
     return Original(
-        file=folder / (written.get("pickled_model") or written["data"]),
         estimator=estimator,
         inputs=inputs,
         columns=columns,
@@ -111,7 +109,6 @@ def _of_file(path: Path) -> Original:
     estimator = loader(path)
     inputs, _ = _signature_inputs(None, estimator)
     return Original(
-        file=path,
         estimator=estimator,
         inputs=inputs,
         columns=False,

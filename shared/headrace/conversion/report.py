@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 TOLERANCE: Final = 1e-5
 """Largest difference of a probability; of any other number, relative to it where it is above 1."""
+FOLDER: Final = "onnx"
+ONNX_FILE: Final = "model.onnx"
+REPORT_FILE: Final = "parity.json"
+"""The two names below `FOLDER`, beside the model that was converted."""
 
 
 class _Part(BaseModel):
@@ -35,6 +39,22 @@ class ParityReport(_Part):
     sampled_rows: int = Field(default=0, description="Drawn around those, or from nothing")
     missing_values: bool = Field(default=False, description="Whether some of the numbers were NaN")
     outputs: Sequence[OutputParity] = ()
-    source_digest: str = Field(default="", description="sha256 of the model file")
+    sources: Mapping[str, str] = Field(
+        default_factory=dict,
+        description="What was converted: digests (sha256:...) of the model's files, by their path "
+        "in its folder",
+    )
     onnx_digest: str = Field(default="", description="sha256 of model.onnx, where it holds")
     versions: dict[str, str] = Field(default_factory=dict, description="Of the libraries")
+
+    @property
+    def largest(self) -> float:
+        """The largest difference of any number."""
+        return max((each.max_difference or 0.0 for each in self.outputs), default=0.0)
+
+    @property
+    def bears_out(self) -> bool:
+        """Whether what it counted is what it concludes, by the tolerance that holds here."""
+        alike = all(each.different == 0 for each in self.outputs)
+        near = self.tolerance <= TOLERANCE and self.largest <= TOLERANCE
+        return self.holds and bool(self.outputs) and alike and near

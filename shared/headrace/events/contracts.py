@@ -146,6 +146,7 @@ CONTRACTS: Final[tuple[Contract[Data], ...]] = cast(
         _contract("tracking", tracking.RunFinished, topics.TRACKING_RUNS, "run_id"),
         _contract("registry", registry.DatasetVersionCreated, topics.REGISTRY_DATASETS, "dataset"),
         _contract("registry", registry.ModelVersionCreated, topics.REGISTRY_MODELS, "model"),
+        _contract("registry", registry.ModelVersionConverted, topics.REGISTRY_MODELS, "model"),
         _contract("registry", registry.PromotionRequested, topics.REGISTRY_MODELS, "model"),
         _contract("registry", registry.PromotionDecided, topics.REGISTRY_MODELS, "model"),
         _contract("registry", registry.ModelPromoted, topics.REGISTRY_MODELS, "model"),
@@ -188,6 +189,7 @@ CONTRACTS: Final[tuple[Contract[Data], ...]] = cast(
             said="InferenceAnswered",
         ),
         _contract("serving", serving.ModelDeployed, topics.SERVING_DEPLOYMENTS, "model"),
+        _contract("serving", serving.ConversionFinished, topics.SERVING_DEPLOYMENTS, "model"),
         _contract("serving", serving.DeploymentFailed, topics.SERVING_DEPLOYMENTS, "model"),
         _contract("serving", serving.FirstAnswerServed, topics.SERVING_DEPLOYMENTS, "model"),
         _contract(

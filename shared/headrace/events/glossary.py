@@ -25,6 +25,7 @@ MEANINGS: Final[Mapping[str, str]] = MappingProxyType(
         "champion": "The metric of the present champion; absent when there is none",
         "champion_version": "The champion at that moment; absent when there was none",
         "changed_at": "When it changed",
+        "converted": "The version's conversion to ONNX and its report; empty where there is none",
         "count": "How many points were logged",
         "criterion": "What is compared",
         "current": "The statistic in the window",

@@ -40,6 +40,16 @@ class ModelVersionCreated(EventData):
     tags: dict[str, str] = Field(default_factory=dict)
 
 
+class ModelVersionConverted(EventData):
+    """A version has a conversion to ONNX now, beside its own files, which stay as they are."""
+
+    model: Name
+    version: int = Field(ge=1)
+    digest: Digest
+    files: list[FileRef]
+    converted: list[FileRef]
+
+
 class MetricPair(Part):
     """One metric of both models on the same rows."""
 
@@ -72,6 +82,7 @@ class PromotionRequested(EventData):
     requested_by: Name
     digest: Digest
     files: list[FileRef]
+    converted: list[FileRef] = Field(default_factory=list)
     champion_version: int | None = None
 
 
@@ -100,6 +111,7 @@ class ModelPromoted(EventData):
     request_id: str | None = None
     digest: Digest
     files: list[FileRef]
+    converted: list[FileRef] = Field(default_factory=list)
     promoted_at: Moment
 
 
@@ -117,6 +129,7 @@ class ModelAliasState(EventData):
     request_id: str | None = None
     digest: Digest | None = Field(default=None, description="Of its files; None: unverified")
     files: list[FileRef] = Field(default_factory=list)
+    converted: list[FileRef] = Field(default_factory=list)
     moved_at: Moment = Field(description="Since when it points there")
     promoted_event: str | None = Field(
         default=None, description="Id of the ModelPromoted that told of it, where one did"

@@ -40,6 +40,7 @@ class TrafficVersion(Part):
     version: int = Field(ge=1)
     digest: Digest
     files: list[FileRef] = Field(description="Every file of the version, with its digest")
+    converted: list[FileRef] = Field(default_factory=list)
 
 
 class ArmEarned(Part):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import pickle
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -25,6 +28,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
+from headrace.confinement.landlock import landlock_version
 from headrace.conversion import Limits, convert
 from headrace.errors import NotFound, Refused
 from services.serving.worker.model import load
@@ -180,6 +184,26 @@ def test_pickle_cannot_write_outside(tmp_path: Path) -> None:
     with pytest.raises(Refused, match="PermissionError"):
         convert(tmp_path / "model.pkl")
     assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.skipif(landlock_version() == 0, reason="this kernel has no Landlock")
+@pytest.mark.parametrize("reach", [socket.socket, os.fork], ids=["network", "process"])
+def test_pickle_reaches_no_network_and_starts_nothing(tmp_path: Path, reach: Any) -> None:
+    (tmp_path / "model.pkl").write_bytes(pickle.dumps(_Reaches(reach)))
+    with pytest.raises(Refused, match="PermissionError"):
+        convert(tmp_path / "model.pkl")
+
+
+def test_report_names_all_files_that_it_is_about(tmp_path: Path) -> None:
+    estimator, ask = _fitted(LogisticRegression())
+    folder = _logged(estimator, ask, tmp_path)
+    names = {path.name for path in folder.iterdir()}
+    report = convert(folder)
+    onnx = hashlib.sha256((folder / "onnx/model.onnx").read_bytes()).hexdigest()
+    model = hashlib.sha256((folder / "model.pkl").read_bytes()).hexdigest()
+    assert set(report.sources) == names
+    assert report.sources["model.pkl"] == f"sha256:{model}"
+    assert report.onnx_digest == f"sha256:{onnx}"
 
 
 def test_pickle_that_takes_all_memory_is_stopped(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from starlette.applications import Starlette
 
 from deploy.local import Backends
 from deploy.local.testing import create_database, drop_database
-from headrace.events import Envelope, EventData, Segment
+from headrace.events import ConversionFinished, Envelope, EventData, Segment
 from headrace.events.contracts import Data, by_type, contract_of
 from headrace.ids import new_id
 from headrace.runtime import db
@@ -29,6 +29,7 @@ from headrace.runtime.clock import SystemClock
 from headrace.runtime.service import Resources, Service
 from headrace.runtime.service.http import application
 from headrace.runtime.telemetry import Metrics, configure_logs
+from services.registry.api.conversions import on_conversion_finished
 from services.registry.app import build
 from services.registry.handlers import HANDLERS
 from services.registry.settings import Settings
@@ -36,6 +37,7 @@ from tests.harness.receiver import serving
 
 API = "/api/registry/v1"
 MLFLOW = "/api/2.0/mlflow"
+_HANDLERS: Mapping[type[Any], Any] = {**HANDLERS, ConversionFinished: on_conversion_finished}
 MORNING = datetime(2013, 2, 1, 6, tzinfo=UTC)
 
 
@@ -87,7 +89,7 @@ class Registry:
         mine = data.model_copy(update={"project": self.project})
         event = arriving(mine, correlation_id=correlation_id)
         async with self.resources.bus.transaction(Caller.by(event)) as tx:
-            await HANDLERS[type(data)](event, tx)
+            await _HANDLERS[type(data)](event, tx)
         return event
 
     async def call(self, method: str, path: str, body: Any = None, **headers: str) -> Any:

@@ -19,9 +19,9 @@ from tritonclient.utils import InferenceServerException
 from deploy.local import Backends
 from deploy.local.testing import TestDatabase, create_database, drop_database
 from headrace.confinement.landlock import landlock_version
-from headrace.events import DeploymentFailed, ModelDeployed
+from headrace.events import ConversionFinished, DeploymentFailed, ModelDeployed
 from headrace.signing import SIGNATURE_FILE, sign_folder
-from tests.harness import onnx_models, pickled_models
+from tests.harness import onnx_models, pickled_models, sklearn_folders
 from tests.harness.bus import until
 from tests.harness.serving_processes import Serving, serving_processes
 from tests.harness.signing_keys import Keys, make_keys
@@ -97,6 +97,15 @@ async def test_an_unsigned_pickle_is_never_unpickled(own: Own, model: str, tmp_p
     assert "unpickled" not in unsigned
     sign_folder(folder, own.keys.private)
     assert "RuntimeError: unpickled" in await refusal(own, model, 2, folder)
+
+
+@pytest.mark.slow
+async def test_a_signed_pickle_is_converted_to_onnx(own: Own, model: str, tmp_path: Path) -> None:
+    saved = sklearn_folders.logistic(tmp_path, written="cloudpickle")
+    sign_folder(saved.folder, own.keys.private)
+    await own.serving.create(model, 1, await own.serving.upload_folder(saved.folder))
+    finished = await own.serving.heard(ConversionFinished, lambda data: data.model == model)
+    assert finished.data.outcome == "converted", finished.data.reason
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -46,7 +45,6 @@ def _original(estimator: Any, *, dtype: str, missing: bool = False) -> Original:
     if hasattr(estimator, "predict_proba"):
         functions["predict_proba"] = "predict_proba"
     return Original(
-        file=Path("model.skops"),
         estimator=estimator,
         inputs=[Input(name="input-0", dtype=dtype, width=native_models.FEATURES)],
         columns=False,

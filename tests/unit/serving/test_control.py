@@ -14,6 +14,7 @@ from headrace.errors import Permanent
 from headrace.events import FileRef
 from services.serving.control.lineup import ModelLineup, Placed
 from services.serving.domain import Deployment, Order, State, cache_key
+from services.serving.domain.formats import serveable
 from services.serving.link.frames import (
     MAX_PAYLOAD,
     Kind,
@@ -55,7 +56,11 @@ def _placed(number: int, version: int) -> Placed:
         first_prediction_id=None,
         first_answer_at=None,
     )
-    return Placed(deployment=deployment, path=Path(f"/cache/{version}/model.onnx"))
+    return Placed(
+        deployment=deployment,
+        chosen=serveable(order.files),
+        path=Path(f"/cache/{version}/model.onnx"),
+    )
 
 
 def test_cache_key_depends_on_contents_and_paths_and_not_on_their_order() -> None:

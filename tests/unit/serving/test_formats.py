@@ -78,16 +78,6 @@ def test_materials_of_a_class_of_ones_own_are_not_its_model() -> None:
     assert (chosen.format, chosen.model.path) == (Format.MLFLOW, "MLmodel")
 
 
-def test_converted_model_with_its_report_comes_first() -> None:
-    chosen = _serveable("MLmodel", "model.pkl", "onnx/model.onnx", "onnx/parity.json")
-    assert (chosen.format, chosen.model.path) == (Format.ONNX, "onnx/model.onnx")
-    assert _needed(chosen) == ["onnx/model.onnx", "onnx/parity.json"]
-
-
-def test_report_of_a_conversion_that_did_not_hold_leaves_the_native_model() -> None:
-    assert _serveable("MLmodel", "model.ubj", "onnx/parity.json").format is Format.XGBOOST
-
-
 def test_pickle_that_onnx_was_exported_from_is_left_alone() -> None:
     assert _serveable("model.onnx", "model.pkl").format is Format.ONNX
 

@@ -87,6 +87,7 @@ def orders_of(state: TrafficState) -> list[Order]:
             kind="warm",
             digest=each.digest,
             files=tuple(each.files),
+            converted=tuple(each.converted),
             cause_event="",
             correlation_id="",
             traceparent=None,

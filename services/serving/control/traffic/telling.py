@@ -99,6 +99,11 @@ async def _versions(connection: Connection, table: TrafficTable) -> list[Traffic
         connection, project=table.project, model=table.model, versions=table.plan.versions
     )
     return [
-        TrafficVersion(version=each.version, digest=each.digest, files=list(each.files))
+        TrafficVersion(
+            version=each.version,
+            digest=each.digest,
+            files=list(each.files),
+            converted=list(each.converted),
+        )
         for each in known.values()
     ]
