@@ -63,9 +63,10 @@ async def test_contents_that_are_here_are_not_fetched_again(disk: Disk) -> None:
 
 async def test_damaged_contents_are_fetched_again(disk: Disk) -> None:
     files = await disk.version(b"1" * 10)
-    path = await disk.cache.fetch(files)
-    path.write_bytes(b"2" * 10)
-    assert (await disk.cache.fetch(files)).read_bytes() == b"1" * 10
+    folder = await disk.cache.fetch(files)
+    (folder / "model.onnx").write_bytes(b"2" * 10)
+    await disk.cache.fetch(files)
+    assert (folder / "model.onnx").read_bytes() == b"1" * 10
 
 
 async def test_contents_that_are_not_what_was_registered_are_refused(disk: Disk) -> None:
@@ -87,9 +88,9 @@ async def test_contents_fetched_longest_ago_go_first(disk: Disk) -> None:
 
 async def test_contents_in_use_stay_and_are_not_counted(disk: Disk) -> None:
     versions = [await disk.version(bytes([digit]) * 10) for digit in b"1234"]
-    paths = [await disk.cache.fetch(files) for files in versions]
+    folders = [await disk.cache.fetch(files) for files in versions]
     disk.now += _HOUR
-    await disk.cache.tidy({path.parent.name for path in paths[:2]})
+    await disk.cache.tidy({folder.name for folder in folders[:2]})
     assert disk.contents() == {bytes([digit]) * 10 for digit in b"1234"}
 
 
