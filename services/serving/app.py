@@ -4,12 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from datetime import timedelta
 from importlib.util import find_spec
-from typing import TypeVar
-
-import numpy as np
 
 from headrace.events import (
     LabelObserved,
@@ -20,8 +15,7 @@ from headrace.events import (
     PromotionRequested,
     RewardObserved,
 )
-from headrace.events.topics import VIEWS
-from headrace.runtime.bus import Subscription, Tail
+from headrace.runtime.bus import Subscription
 from headrace.runtime.service import Resources, Service
 from services.serving import api
 from services.serving.api import bandits as bandits_api
@@ -30,31 +24,11 @@ from services.serving.api import learners as learners_api
 from services.serving.api import rollouts as rollouts_api
 from services.serving.api import traffic as traffic_api
 from services.serving.asynchronous.groups import foreign_groups
-from services.serving.control.artifacts import ArtifactCache
-from services.serving.control.converter import Converter
-from services.serving.control.explicit import ExplicitModels
-from services.serving.control.fleet import Fleet
-from services.serving.control.ledger import Ledger
-from services.serving.control.log_intake import LogIntake
-from services.serving.control.log_rules import LogRuleBook
-from services.serving.control.meters import DeploymentMeters
-from services.serving.control.placement import Placement
-from services.serving.control.promoted import PromotedModels
-from services.serving.control.reconciler import Reconciler
-from services.serving.control.rollout import Rollout
-from services.serving.control.signatures import Signatures
-from services.serving.control.traffic.bandits import BanditDriver
-from services.serving.control.traffic.director import TrafficDirector
+from services.serving.control.parts import Control, Parts
 from services.serving.control.traffic.drives import drives
-from services.serving.control.traffic.experiments import Experimenter
-from services.serving.control.traffic.outcomes import Outcomes
-from services.serving.control.traffic.rollouts import RolloutDriver
-from services.serving.control.traffic.states import TrafficStates
 from services.serving.domain.trust import SignaturePolicy
 from services.serving.handlers import Handlers
 from services.serving.settings import Settings
-
-_T = TypeVar("_T")
 
 
 def build(settings: Settings) -> Service[Settings]:
@@ -122,162 +96,6 @@ def build(settings: Settings) -> Service[Settings]:
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Parts:
-    """What the control process is made of."""
-
-    fleet: Fleet
-    log_rules: LogRuleBook
-    intake: LogIntake
-    rollout: Rollout
-    reconciler: Reconciler
-    explicit: ExplicitModels
-    cache: ArtifactCache
-    converter: Converter
-    tail: Tail
-    outcomes: Outcomes
-    driver: RolloutDriver
-    bandits: BanditDriver
-    experimenter: Experimenter
-
-    async def trouble(self) -> str | None:
-        """Why this process is not ready."""
-        if not self.reconciler.restored:
-            return "champions are being restored"
-        if self.reconciler.lost:
-            return f"champions not restored: {', '.join(sorted(self.reconciler.lost))}"
-        return None
-
-
-class Control:
-    """Makes the parts once, when the resources are there."""
-
-    def __init__(self) -> None:
-        self._parts: Parts | None = None
-
-    def parts(self, resources: Resources[Settings]) -> Parts:
-        """The parts of this process."""
-        if self._parts is None:
-            self._parts = _wire(resources)
-        return self._parts
-
-
-def _wire(resources: Resources[Settings]) -> Parts:
-    settings = resources.settings
-    log = resources.log
-    meters = DeploymentMeters(resources.metrics)
-    outcomes = Outcomes(
-        project=settings.project,
-        bus=resources.bus,
-        horizon=timedelta(hours=settings.outcome_hours),
-        log=log,
-    )
-    intake = LogIntake(
-        kafka=settings.kafka, metrics=resources.metrics, log=log, published=outcomes.heard
-    )
-    cache = ArtifactCache(
-        directory=settings.cache_dir,
-        blobs=resources.blobs,
-        keep_bytes=settings.cache_keep_bytes,
-    )
-    signatures = Signatures(policy=settings.signatures, trusted_keys=settings.trusted_keys)
-    fleet = Fleet(
-        log=log,
-        intake=intake,
-        first_answer=lambda status: reconciler.first_answer(status),  # noqa: PLW0108 - made below
-        size_changed=meters.workers,
-        asked=lambda request: explicit.carry_out(request),  # noqa: PLW0108 - made below
-    )
-    promoted = PromotedModels(
-        project=settings.project,
-        moved=lambda: reconciler.aliases_moved(),  # noqa: PLW0108 - made below
-    )
-    rollout = Rollout(
-        ledger=Ledger(bus=resources.bus, clock=resources.clock),
-        placement=Placement(
-            project=settings.project,
-            pool=resources.pool,
-            cache=cache,
-            signatures=signatures,
-            limits=settings.sandbox_limits,
-            memory_budget=settings.model_memory_bytes,
-            log=log,
-        ),
-        fleet=fleet,
-        meters=meters,
-        clock=resources.clock,
-        aliases=promoted.aliases_of,
-        log=log,
-    )
-    told = TrafficStates(project=settings.project)
-    director = TrafficDirector(
-        project=settings.project,
-        bus=resources.bus,
-        rollout=rollout,
-        told=told,
-        clock=resources.clock,
-        log=log,
-    )
-    tail = Tail(
-        kafka=settings.kafka,
-        topics=VIEWS["serving"],
-        on_event=_each(promoted.on_event, told.on_event),
-        on_tombstone=_each(promoted.on_tombstone, told.on_tombstone),
-        log=log,
-    )
-    reconciler = Reconciler(
-        project=settings.project,
-        pool=resources.pool,
-        rollout=rollout,
-        traffic=director,
-        promoted=promoted,
-        promoted_read=tail.caught_up,
-        log=log,
-    )
-    explicit = ExplicitModels(
-        project=settings.project,
-        allowed=settings.model_control == "explicit",
-        pool=resources.pool,
-        rollout=rollout,
-        reconciler=reconciler,
-        log=log,
-    )
-    log_rules = LogRuleBook(
-        project=settings.project,
-        pool=resources.pool,
-        fleet=fleet,
-        can_hash=bool(settings.log_hash_key.get_secret_value()),
-        log=log,
-    )
-    driver = RolloutDriver(project=settings.project, fleet=fleet, clock=resources.clock, log=log)
-    return Parts(
-        fleet=fleet,
-        log_rules=log_rules,
-        intake=intake,
-        rollout=rollout,
-        reconciler=reconciler,
-        explicit=explicit,
-        cache=cache,
-        converter=Converter(
-            project=settings.project,
-            bus=resources.bus,
-            cache=cache,
-            signatures=signatures,
-            blobs=resources.blobs,
-            limits=settings.conversion_limits,
-            clock=resources.clock,
-            log=log,
-        ),
-        tail=tail,
-        outcomes=outcomes,
-        driver=driver,
-        bandits=BanditDriver(
-            project=settings.project, clock=resources.clock, random=np.random.default_rng()
-        ),
-        experimenter=Experimenter(project=settings.project, clock=resources.clock),
-    )
-
-
 def _drives(parts: Parts, resources: Resources[Settings]) -> list[Callable[[], Awaitable[None]]]:
     return drives(
         project=resources.settings.project,
@@ -288,16 +106,6 @@ def _drives(parts: Parts, resources: Resources[Settings]) -> list[Callable[[], A
         noted=parts.reconciler.poke,
         log=resources.log,
     )
-
-
-def _each(*views: Callable[[_T], Awaitable[None]]) -> Callable[[_T], Awaitable[None]]:
-    """Gives what is read to several views, in turn."""
-
-    async def give(read: _T) -> None:
-        for view in views:
-            await view(read)
-
-    return give
 
 
 def _subscription(parts: Parts, resources: Resources[Settings]) -> Subscription:

@@ -1,15 +1,12 @@
-"""Wires a worker: front-end threads answer, one event loop talks to control and serves health."""
+"""A worker's life: front-end threads answer, one event loop talks to control and serves health."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 from starlette.requests import Request
@@ -18,33 +15,11 @@ from starlette.routing import Route
 
 from headrace.runtime.ids import new_id
 from headrace.runtime.service import Resources, Service
-from headrace.runtime.telemetry import Log
 from services.serving.settings import Settings
-from services.serving.worker.batches import MAX_ROWS
-from services.serving.worker.batching.lane import LaneLimits
-from services.serving.worker.calls import Call
-from services.serving.worker.control_link import ControlLink
-from services.serving.worker.dispatch import Dispatcher
-from services.serving.worker.explicit_control import ExplicitControl
-from services.serving.worker.fronts import Front, open_front
-from services.serving.worker.fronts.streams import Streams
-from services.serving.worker.fronts.tls import Tls
-from services.serving.worker.inference import Inference
-from services.serving.worker.last_assignment import LastAssignment
-from services.serving.worker.log_link import LogLink
-from services.serving.worker.log_rules import Rules
-from services.serving.worker.meters import Meters, StatisticsCollector
-from services.serving.worker.methods.logs import LogSwitches
-from services.serving.worker.methods.repository import ControlledByEvents, ModelControl
+from services.serving.worker.fronts import Front
+from services.serving.worker.parts import Parts, wire
 from services.serving.worker.prediction_log import PredictionLog
-from services.serving.worker.residency import Residency
-from services.serving.worker.residency.heap import share_one_heap
-from services.serving.worker.residency.meters import ResidencyCollector
 from services.serving.worker.rest import PREFIX, Limits, RestApplication
-from services.serving.worker.routing.meters import ShadowCollector
-from services.serving.worker.routing.shadow_link import ShadowLink
-from services.serving.worker.routing.shadows import Shadows
-from services.serving.worker.statistics import Ledger, NodeStatistics, Statistics
 from services.serving.worker.table import Serving
 
 _GRACE_SECONDS: Final = 5.0
@@ -70,29 +45,19 @@ def build(settings: Settings) -> Service[Settings]:
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Parts:
-    front: Front
-    control: ControlLink
-    log: LogLink
-    predictions: PredictionLog
-    methods: Mapping[str, Call]
-    shadows: ShadowLink
-
-
 class Worker:
     """One data-plane process."""
 
     def __init__(self) -> None:
         self._id = new_id()
         self._serving = Serving()
-        self._parts: _Parts | None = None
+        self._parts: Parts | None = None
         self._rest: RestApplication | None = None
 
     async def run(self, resources: Resources[Settings]) -> None:
         """Answer until cancelled; then finish calls in hand and ship what was logged."""
         sys.setswitchinterval(_SWITCH_SECONDS)
-        parts = self._wire(resources)
+        parts = wire(resources, worker=self._id, serving=self._serving)
         links = [
             asyncio.create_task(parts.control.run(), name="control-link"),
             asyncio.create_task(parts.log.run(parts.predictions), name="log-link"),
@@ -107,7 +72,7 @@ class Worker:
             await _cancel([applied, *links])
 
     async def _answer(
-        self, parts: _Parts, links: Sequence[asyncio.Task[None]], resources: Resources[Settings]
+        self, parts: Parts, links: Sequence[asyncio.Task[None]], resources: Resources[Settings]
     ) -> None:
         async with _answering(parts.front):
             self._parts = parts
@@ -157,99 +122,6 @@ class Worker:
         }
         return JSONResponse(shown)
 
-    def _model_control(self, settings: Settings) -> ModelControl:
-        if settings.model_control == "events":
-            return ControlledByEvents()
-        return ExplicitControl(socket_path=settings.socket, worker=self._id)
-
-    def _wire(self, resources: Resources[Settings]) -> _Parts:
-        settings = resources.settings
-        meters = Meters(resources.metrics)
-        rules = Rules(hash_key=settings.log_hash_key.get_secret_value())
-        residency = Residency(settings.model_memory_bytes)
-        if residency.budget:
-            share_one_heap()
-        resources.metrics.registry.register(ResidencyCollector(residency))
-        control = ControlLink(
-            socket=settings.socket,
-            worker=self._id,
-            serving=self._serving,
-            limits=settings.sandbox_limits,
-            last=LastAssignment(directory=settings.cache_dir, log=resources.log),
-            recall_seconds=settings.recall_seconds,
-            meters=meters,
-            log=resources.log,
-            rules=rules,
-            residency=residency,
-        )
-        log = LogLink(
-            socket=settings.socket,
-            worker=self._id,
-            project=settings.project,
-            linger_ms=settings.log_linger_ms,
-            meters=meters,
-            log=resources.log,
-        )
-        predictions = PredictionLog(
-            max_rows=settings.log_max_rows,
-            max_bytes=settings.log_max_bytes,
-            ship_rows=MAX_ROWS,
-            full=log.wake,
-            rules=rules,
-        )
-        folder = settings.socket.with_name(f"{settings.socket.name}.counts")
-        ledger = _ledger(folder, settings, resources.log)
-        statistics = Statistics(ledger)
-        shadows = Shadows()
-        inference = Inference(
-            serving=self._serving,
-            log=predictions,
-            statistics=statistics,
-            shadows=shadows,
-            first_answer=control.status_changed,
-            max_rows=settings.max_batch_rows,
-            limits=LaneLimits(queue=settings.max_queue),
-            lenient=settings.triton_lenient,
-        )
-        resources.metrics.registry.register(StatisticsCollector(statistics, inference.lanes))
-        resources.metrics.registry.register(ShadowCollector(shadows))
-        switches = LogSwitches()
-        logging.getLogger("headrace").addFilter(switches)
-        dispatcher = Dispatcher(
-            serving=self._serving,
-            inference=inference,
-            statistics=NodeStatistics(statistics, ledger=ledger, folder=folder),
-            server_name=settings.server_name,
-            max_rows=settings.max_batch_rows,
-            log_switches=switches,
-            model_control=self._model_control(settings),
-        )
-        methods = dispatcher.methods()
-        front = open_front(
-            settings.front,
-            methods=methods,
-            accepting=dispatcher.accepting(),
-            address=f"{settings.grpc_host}:{settings.grpc_port}",
-            threads=settings.front_threads,
-            max_message_bytes=settings.max_message_bytes,
-            shared_port=settings.grpc_shared_port,
-            streams=Streams(calls=dispatcher.streams(), limit=settings.max_streams),
-            tls=_tls(settings),
-        )
-        return _Parts(
-            front=front,
-            control=control,
-            log=log,
-            predictions=predictions,
-            methods=methods,
-            shadows=ShadowLink(
-                socket=settings.socket,
-                worker=self._id,
-                project=settings.project,
-                shadows=shadows,
-            ),
-        )
-
 
 def _log_of(predictions: PredictionLog) -> dict[str, int]:
     return {
@@ -258,25 +130,6 @@ def _log_of(predictions: PredictionLog) -> dict[str, int]:
         "dropped_rows": predictions.dropped_rows,
         "sampled_out_rows": sum(predictions.sampled_out.values()),
     }
-
-
-def _ledger(folder: Path, settings: Settings, log: Log) -> Ledger:
-    """Named for what no two workers of a machine share, so that its successor finds it."""
-    try:
-        return Ledger.claim(folder, str(settings.worker_http_port))
-    except OSError as error:
-        log.warning("counts_not_shared", reason=repr(error))
-        return Ledger()
-
-
-def _tls(settings: Settings) -> Tls | None:
-    if settings.tls_certificate is None or settings.tls_key is None:
-        return None
-    return Tls(
-        certificate=settings.tls_certificate,
-        key=settings.tls_key,
-        client_ca=settings.tls_client_ca,
-    )
 
 
 @asynccontextmanager
