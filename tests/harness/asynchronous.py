@@ -18,7 +18,7 @@ from headrace.events.envelope import Envelope, encode_headers
 from headrace.events.topics import SERVING_INTAKE
 from headrace.rpc.inference.open_inference_pb2 import ModelInferRequest
 from tests.harness.bus import ends, until
-from tests.harness.serving_processes import Process, Serving, free_ports
+from tests.harness.serving_processes import Process, Serving, free_ports, running
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,12 +95,8 @@ async def exporters(serving: Serving, **settings: str) -> AsyncIterator[Process]
         url=f"http://127.0.0.1:{port}",
         log=serving.control.log.with_name(f"exporters-{uuid4().hex[:6]}.log"),
     )
-    process.start()
-    try:
-        await process.wait_ready()
-        yield process
-    finally:
-        process.stop()
+    async with running(process) as ready:
+        yield ready
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,7 +22,7 @@ from headrace.learning import Plan, State
 from headrace.learning.estimator import Estimator
 from headrace.rpc.serving.v1.prediction_log_pb2 import Tensor
 from tests.harness.bus import skip_history, until
-from tests.harness.serving_processes import Process, Serving, free_ports
+from tests.harness.serving_processes import Process, Serving, free_ports, running
 
 FEATURES = ("x[0]", "x[1]", "x[2]")
 PLAN = Plan(kind="logistic_regression", features=FEATURES, learning_rate=0.1)
@@ -229,12 +229,8 @@ async def registry_process(serving: Serving, backends: Backends) -> AsyncIterato
         url=f"http://127.0.0.1:{port}",
         log=serving.control.log.with_name(f"registry-{uuid4().hex[:6]}.log"),
     )
-    process.start()
-    try:
-        await process.wait_ready()
-        yield process
-    finally:
-        process.stop()
+    async with running(process) as ready:
+        yield ready
 
 
 @asynccontextmanager

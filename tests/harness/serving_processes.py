@@ -125,6 +125,17 @@ class Process:
         return process.wait(20)
 
 
+@asynccontextmanager
+async def running(process: Process) -> AsyncIterator[Process]:
+    """A process while it runs, ready."""
+    process.start()
+    try:
+        await process.wait_ready()
+        yield process
+    finally:
+        process.stop()
+
+
 @dataclass(kw_only=True)
 class Serving:
     """Both processes, the registry's side of the bus, and everything that serving emitted."""

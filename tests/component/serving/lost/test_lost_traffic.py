@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import asyncpg
 import pytest
-import pytest_asyncio
 
-from deploy.local import Backends
-from deploy.local.testing import TestDatabase, create_database, drop_database
+from deploy.local.testing import TestDatabase
 from headrace.events import RolloutChanged, TrafficState
 from tests.harness import onnx_models
 from tests.harness.bus import skip_history, until
-from tests.harness.serving_processes import Serving, serving_processes
+from tests.harness.serving_processes import Serving
 from tests.harness.serving_traffic import (
     ask_many,
     begun,
@@ -24,33 +21,6 @@ from tests.harness.serving_traffic import (
     tell_reward,
     with_candidate,
 )
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def databases() -> AsyncIterator[list[TestDatabase]]:
-    """Databases to be dropped once nothing runs on them any more."""
-    made: list[TestDatabase] = []
-    yield made
-    for database in made:
-        await drop_database(database)
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def own(
-    backends: Backends, databases: list[TestDatabase], tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Serving]:
-    """Processes of this module alone: it takes their database away."""
-    databases.append(await create_database(backends))
-    directory = tmp_path_factory.mktemp("lost-traffic")
-    async with serving_processes(backends, databases[0], directory) as running:
-        yield running
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def fresh(backends: Backends, databases: list[TestDatabase]) -> TestDatabase:
-    """An empty database."""
-    databases.append(await create_database(backends))
-    return databases[-1]
 
 
 async def _start_without_schema(own: Serving, fresh: TestDatabase) -> None:
