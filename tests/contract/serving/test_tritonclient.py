@@ -53,6 +53,7 @@ def test_server_metadata_names_only_what_is_served(client: triton.InferenceServe
     assert metadata["name"] == "headrace"
     assert metadata["extensions"] == [
         "binary_tensor_data",
+        "classification",
         "logging",
         "model_configuration",
         "model_repository",
