@@ -17,7 +17,8 @@ from headrace.events import contract_of
 from headrace.events.envelope import Envelope, encode_headers
 from headrace.events.topics import SERVING_INTAKE
 from headrace.rpc.inference.open_inference_pb2 import ModelInferRequest
-from tests.harness.bus import ends, until
+from services.serving.exporters import files, kserve
+from tests.harness.bus import ends, skip_history, until
 from tests.harness.serving_processes import Process, Serving, free_ports, running
 
 
@@ -86,7 +87,13 @@ async def asynchronous(
 
 @asynccontextmanager
 async def exporters(serving: Serving, **settings: str) -> AsyncIterator[Process]:
-    """The exporters of the prediction log, running and ready."""
+    """The exporters of the prediction log, ready; they export what comes from now on."""
+    await skip_history(
+        database=serving.database,
+        kafka=serving.database.backends.kafka,
+        service="serving",
+        groups={files.GROUP, kserve.GROUP},
+    )
     (port,) = free_ports(1)
     own = {"EXPORT_HTTP_PORT": str(port), **settings}
     process = Process(

@@ -11,7 +11,7 @@ from tests.harness.learner import Learning, learning_processes, registry_process
 from tests.harness.serving_processes import Serving
 
 
-@pytest_asyncio.fixture(scope="package", loop_scope="session")
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def learning(serving: Serving, backends: Backends) -> AsyncIterator[Learning]:
     """Running processes that tests share: each has its own models and learners."""
     async with (
