@@ -177,8 +177,9 @@ class ControlLink:
             )
             self._flip(assignment, outcome)
             self._changed.set()
-            if assignment.revision and not outcome.failures:
-                await asyncio.to_thread(self._last.keep, assignment)
+            if assignment.revision:
+                failed = {model for model, _ in outcome.failures}
+                await asyncio.to_thread(self._last.keep, assignment, failed=failed)
 
     def _flip(self, assignment: Assignment, outcome: Outcome) -> None:
         self._outcome = outcome
