@@ -67,12 +67,13 @@ def serving(tmp_path: Path) -> Serving:
 def _choose(
     serving: Serving,
     *,
+    model: str = "m",
     version: str = "",
     request_id: str = "",
     entity: object = None,
     **metadata: str,
 ) -> Choice:
-    request = oip.ModelInferRequest(model_name="m", model_version=version, id=request_id)
+    request = oip.ModelInferRequest(model_name=model, model_version=version, id=request_id)
     if isinstance(entity, int):
         request.parameters["entity_id"].int64_param = entity
     elif isinstance(entity, str):
@@ -147,6 +148,19 @@ def test_the_answer_says_who_gave_it(serving: Serving) -> None:
         "x-seldon-route": ":m_2:",
         "x-experiment": "colours/canary",
     }
+
+
+@pytest.mark.parametrize("name", ["departures_1", "départs", "出発"])
+def test_a_route_is_honoured_whatever_script_the_name_is_in(serving: Serving, name: str) -> None:
+    entry = serving.table.entries["m"]
+    for model in entry.arms.values():
+        model.name = name
+    serving.table = Table(entries={name: entry})
+    told = dict(_choose(serving, model=name, request_id="r1").metadata)
+    assert told["x-seldon-route"].isascii()
+    pinned = _choose(serving, model=name, x_seldon_route=told["x-seldon-route"])
+    assert pinned.model.version_text == told["x-model-version"]
+    assert pinned.propensity == 0
 
 
 def test_arms_count_answers_failures_and_slow_ones(serving: Serving) -> None:
