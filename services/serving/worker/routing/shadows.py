@@ -104,7 +104,7 @@ class Shadows:
         size = sum(array.nbytes for array in (*feed.values(), *outputs))
         with self._more:
             full = len(self._waiting) >= _MAX_WAITING
-            if full or self._waiting_bytes + size > _MAX_WAITING_BYTES:
+            if full or self._waiting_bytes + size > _MAX_WAITING_BYTES or not self._runs():
                 self.dropped += 1
                 return
             self._waiting_bytes += size
@@ -119,10 +119,16 @@ class Shadows:
                     since_ns=time.monotonic_ns(),
                 )
             )
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="shadows", daemon=True)
-                self._thread.start()
             self._more.notify()
+
+    def _runs(self) -> bool:
+        """Whether the thread is there; it is started when it is first of use, if that can be."""
+        if self._thread is None:
+            thread = threading.Thread(target=self._run, name="shadows", daemon=True)
+            with contextlib.suppress(RuntimeError):
+                thread.start()
+                self._thread = thread
+        return self._thread is not None
 
     def _run(self) -> None:
         with contextlib.suppress(OSError):
