@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from services.serving.link.messages import (
     ArmAssignment,
     Assignment,
     BucketAssignment,
+    LogRules,
     ModelAssignment,
     ShadowAssignment,
     TrafficAssignment,
@@ -25,6 +28,7 @@ from services.serving.worker.calls import Details
 from services.serving.worker.failure import Failure
 from services.serving.worker.heads import read_head
 from services.serving.worker.loading import make_so
+from services.serving.worker.log_rules import Rules
 from services.serving.worker.routing.meters import ShadowCollector
 from services.serving.worker.routing.router import Choice, Router
 from services.serving.worker.routing.shadows import Compared, Shadows, distances, pack
@@ -222,6 +226,31 @@ def test_comparisons_that_the_control_process_has_no_room_for_are_counted() -> N
         intake.add_shadows(record)
     dropped = metrics.registry.get_sample_value("shadow_dropped_rows_total", {"model": "m"})
     assert dropped == 3 * 2
+
+
+@pytest.mark.parametrize("how", ["drop", "hash"])
+def test_outputs_that_are_redacted_from_the_log_are_not_compared_in_public(
+    serving: Serving, how: Literal["drop", "hash"]
+) -> None:
+    model = serving.table.entries["m"].arms[1]
+    compared = Compared(
+        model=model,
+        shadow=serving.table.entries["m"].arms[2],
+        table_version=7,
+        request_id="r1",
+        distances=[1.0],
+        shapes=[(1,)],
+        raws=[b"\0" * 4],
+        shadow_raws=[b"\0" * 4],
+    )
+    rules = Rules(hash_key="key")
+    packed = partial(pack, [compared], project="p", now_us=1, dropped=0, failed=0, rules=rules)
+    (whole,) = packed()
+    rules.replace({"m": LogRules(redact={model.outputs[0].name: how})})
+    (redacted,) = packed()
+    assert (len(whole.outputs), len(whole.shadow_outputs)) == (1, 1)
+    assert (len(redacted.outputs), len(redacted.shadow_outputs)) == (0, 0)
+    assert list(redacted.distances) == [1.0]
 
 
 def test_the_distance_of_a_row_is_its_largest_difference() -> None:
