@@ -193,6 +193,13 @@ class Settings(ServiceSettings, env_prefix="HEADRACE_SERVING_"):
             raise ValueError(f"expected a path of at most {_LONGEST_SOCKET_PATH} bytes, got {path}")
         return path
 
+    @field_validator("export_http_url", "learner_registry_url")
+    @classmethod
+    def _address_of_http(cls, url: str | None) -> str | None:
+        if url is not None and not url.startswith(("http://", "https://")):
+            raise ValueError("expected a URL with http:// or https://")
+        return url
+
     @model_validator(mode="after")
     def _grpc_on_loopback_unless_told(self) -> Self:
         authenticated = self.tls_client_ca is not None

@@ -10,7 +10,7 @@ from pydantic import SecretStr, ValidationError
 from services.serving.settings import Settings
 
 
-def _settings(socket: Path) -> Settings:
+def _settings(socket: Path = Path("serving.sock")) -> Settings:
     return Settings(
         http_port=0,
         worker_http_port=0,
@@ -33,3 +33,13 @@ def test_socket_whose_path_no_system_takes_is_refused() -> None:
 def test_socket_whose_path_just_fits_is_taken() -> None:
     path = Path("/run/" + "s" * 102)
     assert _settings(path).socket == path
+
+
+@pytest.mark.parametrize("field", ["export_http_url", "learner_registry_url"])
+def test_address_without_a_scheme_is_refused(monkeypatch: pytest.MonkeyPatch, field: str) -> None:
+    variable = f"HEADRACE_SERVING_{field.upper()}"
+    monkeypatch.setenv(variable, "sink:8080")
+    with pytest.raises(ValidationError, match=rf"(?s){field}.*http://"):
+        _settings()
+    monkeypatch.setenv(variable, "https://sink")
+    assert getattr(_settings(), field) == "https://sink"
