@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from headrace.conversion import Limits as ConversionLimits
 from headrace.runtime.settings import LOOPBACK, ServiceSettings
@@ -14,6 +15,8 @@ from services.serving.domain.limits import Limits
 from services.serving.domain.trust import SignaturePolicy
 
 _MEBIBYTE = 1024 * 1024
+_LONGEST_SOCKET_PATH = 107
+"""Linux takes no more, in bytes."""
 
 
 class Settings(ServiceSettings, env_prefix="HEADRACE_SERVING_"):
@@ -182,6 +185,20 @@ class Settings(ServiceSettings, env_prefix="HEADRACE_SERVING_"):
             cpu_seconds=math.ceil(self.convert_seconds),
             memory=self.convert_memory_mib * _MEBIBYTE,
         )
+
+    @field_validator("socket")
+    @classmethod
+    def _socket_can_be(cls, path: Path) -> Path:
+        if len(os.fsencode(path)) > _LONGEST_SOCKET_PATH:
+            raise ValueError(f"expected a path of at most {_LONGEST_SOCKET_PATH} bytes, got {path}")
+        return path
+
+    @field_validator("export_http_url", "learner_registry_url")
+    @classmethod
+    def _address_of_http(cls, url: str | None) -> str | None:
+        if url is not None and not url.startswith(("http://", "https://")):
+            raise ValueError("expected a URL with http:// or https://")
+        return url
 
     @model_validator(mode="after")
     def _grpc_on_loopback_unless_told(self) -> Self:

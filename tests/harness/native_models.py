@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ import skops.io
 import xgboost
 from mlflow.models import infer_signature
 from numpy.typing import NDArray
+from safetensors.numpy import save_file
 from skl2onnx import to_onnx
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
@@ -160,6 +162,15 @@ def deadly(folder: Path) -> Path:
             rf"(?<={child}=).*", lambda found: re.sub(r"\S+", "1000000000", found[0]), text
         )
     path.write_text(text)
+    return path
+
+
+def stumbling_safetensors(folder: Path) -> Path:
+    """Weights with a config.json that has a list where the name of a layer is to be."""
+    path = folder / "model.safetensors"
+    save_file({"0.weight": np.ones((1, 2), np.float32)}, path)
+    config = {"architecture": "sequential", "layers": [[["linear"], "0"]]}
+    (folder / "config.json").write_text(json.dumps(config))
     return path
 
 

@@ -39,18 +39,23 @@ class LogRuleBook:
         """Know the rules before any worker is told anything; waits for PostgreSQL."""
         while True:
             try:
-                async with self._pool.acquire() as connection:
-                    kept = await store.log_rules(connection, project=self._project)
+                # What is changed meanwhile must not be overwritten by what was read before.
+                async with self._setting:
+                    await self._load()
             except DATABASE_TROUBLE as why:
                 self._log.warning("log_rules_not_read", reason=repr(why))
                 await asyncio.sleep(_RETRY_SECONDS)
             else:
-                self._rules = {
-                    model: LogRules.model_validate(rules | {"version": version})
-                    for model, version, rules in kept
-                }
-                self._fleet.set_log_rules(self._rules)
                 return
+
+    async def _load(self) -> None:
+        async with self._pool.acquire() as connection:
+            kept = await store.log_rules(connection, project=self._project)
+        self._rules = {
+            model: LogRules.model_validate(rules | {"version": version})
+            for model, version, rules in kept
+        }
+        self._fleet.set_log_rules(self._rules)
 
     def of(self, model: str) -> LogRules:
         """The rules of a model; version 0 where nobody made any."""

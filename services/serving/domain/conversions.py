@@ -22,6 +22,7 @@ from services.serving.domain.formats import (
     Format,
     Serveable,
     beneath,
+    check_paths,
     name_of,
     serveable,
     shallowest,
@@ -59,7 +60,10 @@ def native(files: Sequence[FileRef]) -> Serveable:
 
 
 def conversion_of(files: Sequence[FileRef], converted: Sequence[FileRef]) -> Conversion | None:
-    """What may answer for a version's model: derived from it, else registered within it."""
+    """What may answer for a version's model: derived from it, else registered within it.
+
+    Raises Refused when a path leads outside the version.
+    """
     derived = _pair(converted)
     if derived is not None:
         return _conversion(derived, converted, PurePosixPath(derived[0].path).parent)
@@ -138,7 +142,11 @@ def _check_sources(report: ParityReport, conversion: Conversion, model: Serveabl
 
 
 def _pair(files: Sequence[FileRef]) -> tuple[FileRef, FileRef] | None:
-    """An ONNX file and the report beside it, as the converter lays them down."""
+    """An ONNX file and the report beside it, as the converter lays them down.
+
+    Raises Refused when a path leads outside the version.
+    """
+    check_paths(files)
     found = {
         PurePosixPath(file.path).parent: file
         for file in files

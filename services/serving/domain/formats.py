@@ -113,8 +113,7 @@ def serveable(files: Sequence[FileRef]) -> Serveable:
 
     Raises Refused when there is no model or more than one, or when a path leads outside.
     """
-    for file in files:
-        _check_path(file.path)
+    check_paths(files)
     folder = shallowest([file for file in files if name_of(file) == MLMODEL_FILE])
     if folder is not None:
         return _of_mlflow(folder, files)
@@ -218,8 +217,10 @@ def name_of(file: FileRef) -> str:
     return PurePosixPath(file.path).name
 
 
-def _check_path(path: str) -> None:
-    parts = PurePosixPath(path).parts
-    outside = path.startswith("/") or ".." in parts or "\\" in path or "\0" in path
-    if not parts or outside:
-        raise Refused(f"file path {path!r}: expected a relative path inside the version")
+def check_paths(files: Sequence[FileRef]) -> None:
+    """Raise Refused when a path leads outside the version."""
+    for file in files:
+        parts = PurePosixPath(file.path).parts
+        outside = file.path.startswith("/") or ".." in parts
+        if not parts or outside or "\\" in file.path or "\0" in file.path:
+            raise Refused(f"file path {file.path!r}: expected a relative path inside the version")

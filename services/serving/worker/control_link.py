@@ -31,8 +31,11 @@ from services.serving.worker.meters import Meters
 from services.serving.worker.residency import Residency
 from services.serving.worker.table import Entry, Serving
 
-GONE: Final = (OSError, asyncio.IncompleteReadError, Permanent)
-"""What using a connection whose other end is away, or talks nonsense, raises."""
+GONE: Final = (OSError, asyncio.IncompleteReadError, Permanent, ValueError)
+"""What using a connection whose other end is away, or talks nonsense, raises.
+
+Nonsense is also what a control process of a later release says that this worker does not know yet.
+"""
 _RETRY_SECONDS: Final = 0.1
 _COUNTS_SECONDS: Final = 0.5
 
@@ -177,8 +180,9 @@ class ControlLink:
             )
             self._flip(assignment, outcome)
             self._changed.set()
-            if assignment.revision and not outcome.failures:
-                await asyncio.to_thread(self._last.keep, assignment)
+            if assignment.revision:
+                failed = {model for model, _ in outcome.failures}
+                await asyncio.to_thread(self._last.keep, assignment, failed=failed)
 
     def _flip(self, assignment: Assignment, outcome: Outcome) -> None:
         self._outcome = outcome

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -24,11 +24,18 @@ class LastAssignment:
         self._path = directory / _FILE
         self._log = log
 
-    def keep(self, assignment: Assignment) -> None:
-        """Remember; a disk that takes nothing is no reason to stop answering."""
+    def keep(self, assignment: Assignment, *, failed: Collection[str] = ()) -> None:
+        """Remember; a disk that takes nothing is no reason to stop answering.
+
+        Models in `failed`, of which something could not be loaded, stay as they were kept before.
+        """
+        models = [model for model in assignment.models if model.name not in failed]
+        if failed and (before := self._kept()) is not None:
+            models += [model for model in before.models if model.name in failed]
+        kept = assignment.model_copy(update={"models": models})
         new = self._path.with_name(f"{_FILE}.{new_id()}")
         try:
-            new.write_text(assignment.model_dump_json())
+            new.write_text(kept.model_dump_json())
             new.replace(self._path)
         except OSError as error:
             self._log.warning("assignment_not_kept", reason=repr(error))
@@ -38,13 +45,19 @@ class LastAssignment:
         """What was kept, without the versions whose files are no longer what they were.
 
         None when there is nothing to answer with. Its revision is 0: older than any that is told.
+        The rules of the log hold on: what is redacted must not be logged meanwhile.
         """
-        try:
-            kept = Assignment.model_validate_json(self._path.read_bytes())
-        except (OSError, ValidationError):
+        kept = self._kept()
+        if kept is None:
             return None
         models = [whole for model in kept.models if (whole := self._intact(model)) is not None]
-        return Assignment(revision=0, models=models) if models else None
+        return kept.model_copy(update={"revision": 0, "models": models}) if models else None
+
+    def _kept(self) -> Assignment | None:
+        try:
+            return Assignment.model_validate_json(self._path.read_bytes())
+        except (OSError, ValidationError):
+            return None
 
     def _intact(self, model: ModelAssignment) -> ModelAssignment | None:
         if model.unloaded:

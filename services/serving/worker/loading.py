@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
-from headrace.errors import HeadraceError
 from services.serving.domain.limits import DEFAULT_LIMITS, Limits
+from services.serving.domain.reasons import reason_of
 from services.serving.link.messages import Assignment, ModelAssignment, VersionFiles
 from services.serving.worker.model import Model, load
 from services.serving.worker.residency import Residency
@@ -51,8 +51,9 @@ def make_so(
             key = (assigned.name, files.version, files.digest)
             try:
                 models[key] = loaded.get(key) or _load(assigned.name, files, limits, residency)
-            except (HeadraceError, OSError) as error:
-                failures[assigned.name, files.version] = str(error)
+            except Exception as error:
+                # A version that does not load must not end a worker whose others answer.
+                failures[assigned.name, files.version] = reason_of(error)
     entries = {
         assigned.name: replace(
             _entry(assigned, models, table.entries.get(assigned.name)),

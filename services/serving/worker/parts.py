@@ -135,6 +135,7 @@ def wire(resources: Resources[Settings], *, worker: str, serving: Serving) -> Pa
             worker=worker,
             project=settings.project,
             shadows=shadows,
+            rules=rules,
         ),
     )
 

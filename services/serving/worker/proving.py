@@ -19,6 +19,7 @@ import orjson
 from headrace.errors import Refused
 from services.serving.domain.formats import Format
 from services.serving.domain.limits import Limits
+from services.serving.domain.reasons import reason_of
 from services.serving.worker.model import Model, load
 from services.serving.worker.residency.measuring import size_of
 
@@ -39,9 +40,14 @@ def main(kind: Format, path: Path, limits: Limits, *, measure: bool) -> None:
         model = load_it()
         memory = size_of(load_it) if measure else 0
     except Refused as error:
-        answer: dict[str, object] = {"refused": str(error)}
+        answer: dict[str, object] = {"refused": reason_of(error)}
     except MemoryError:
         answer = {"refused": f"{path.name} takes too much memory to load"}
+    except OSError:
+        raise
+    except Exception as error:
+        # Trying again would find the same file.
+        answer = {"refused": f"{path.name} cannot be loaded: {reason_of(error)}"}
     else:
         answer = {
             "proved": True,

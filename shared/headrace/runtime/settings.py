@@ -18,7 +18,13 @@ LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 class PlainSettings(BaseSettings):
     """What every process knows, also one without backends."""
 
-    model_config = SettingsConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    model_config = SettingsConfigDict(
+        extra="forbid",
+        frozen=True,
+        populate_by_name=True,
+        # Secrets are among the input of what looks at all settings.
+        hide_input_in_errors=True,
+    )
 
     project: str = "default"
     instance: int = Field(default=0, ge=0, description="Ordinal among the replicas of a service")

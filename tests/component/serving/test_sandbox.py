@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import gc
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -69,6 +70,33 @@ def answers(runtime: SandboxedRuntime) -> bool:
         if failure.code is Code.UNAVAILABLE:
             return False
         raise
+
+
+def why_not(runtime: SandboxedRuntime) -> str:
+    try:
+        asked(runtime)
+    except Failure as failure:
+        return failure.message
+    return ""
+
+
+def kill(runtime: SandboxedRuntime) -> None:
+    assert runtime.pid is not None
+    os.kill(runtime.pid, signal.SIGKILL)
+
+
+def open_files() -> int:
+    return psutil.Process().num_fds()
+
+
+@contextmanager
+def no_files_left() -> Iterator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def alive(pid: int) -> bool:
@@ -218,6 +246,17 @@ def test_a_process_that_is_lost_is_named_and_started_again(
         eventually(lambda: answers(runtime), "an answer of the next process")
         assert runtime.pid != before
         assert not alive(before)
+
+
+def test_a_process_that_cannot_be_started_now_is_started_later(tmp_path: Path) -> None:
+    with opened(tmp_path, pickled_models.predicting("")) as runtime:
+        assert asked(runtime) == [2.0]
+        before = open_files()
+        with no_files_left():
+            kill(runtime)
+            eventually(lambda: "Too many open files" in why_not(runtime), "it cannot be started")
+        eventually(lambda: answers(runtime), "it answers again")
+        assert open_files() == before
 
 
 def test_a_call_may_take_more_time_than_the_process_may_unasked(tmp_path: Path) -> None:

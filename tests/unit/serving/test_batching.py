@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -71,6 +74,28 @@ def test_full_queue_is_refused_at_once(tmp_path: Path) -> None:
     assert str(refused) == "Exceeds maximum queue size: 2 requests wait for model 'gated'"
     session.go.set()
     answers.wait(4)
+
+
+@contextmanager
+def _no_threads_left() -> Iterator[None]:
+    """No system has room for such a stack."""
+    before = threading.stack_size(2**46)
+    try:
+        yield
+    finally:
+        threading.stack_size(before)
+
+
+def test_call_is_refused_while_there_can_be_no_thread_and_the_next_is_answered(
+    tmp_path: Path,
+) -> None:
+    answers = Answers()
+    plane = _plane(tmp_path, GatedSession())
+    with _no_threads_left():
+        plane.inference.accept([answers.arrival(0, one_row("quick", [0, 0, 0, 0]))])
+    assert _code(answers.wait(1)[0]) is Code.RESOURCE_EXHAUSTED
+    plane.inference.accept([answers.arrival(1, one_row("quick", [0, 0, 0, 0]))])
+    assert isinstance(answers.wait(2)[1], Reply)
 
 
 def test_higher_priority_runs_first_and_default_lies_between(tmp_path: Path) -> None:

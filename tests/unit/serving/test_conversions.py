@@ -148,3 +148,13 @@ def test_versions_of_the_kinds_that_can_be_are_converted(paths: tuple[str, ...])
 )
 def test_others_are_left_as_they_are(paths: tuple[str, ...]) -> None:
     assert worth_converting(_files(*paths)) is None
+
+
+@pytest.mark.parametrize("outside", ["../../", "/etc/", "in/../../"])
+def test_conversions_that_lie_outside_the_version_are_refused(outside: str) -> None:
+    stray = _files("onnx/model.onnx", "onnx/parity.json", below=outside)
+    with pytest.raises(Refused, match="inside the version"):
+        native([*OWN, *stray])
+    with pytest.raises(Refused, match="inside the version"):
+        conversion_of(OWN, stray)
+    assert worth_converting([*OWN, *stray]) is None

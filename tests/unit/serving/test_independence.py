@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,9 @@ import pytest
 
 from headrace.rpc.inference import open_inference_pb2 as oip
 from services.serving.worker.calls import Reply
+from services.serving.worker.independence import rows_are_independent
+from services.serving.worker.runtimes.runtime import TensorSpec
+from services.serving.worker.tensors import Array
 from tests.harness import onnx_models
 from tests.harness.callers import Answers, one_row
 from tests.harness.data_plane import DataPlane, data_plane
@@ -37,6 +41,17 @@ def test_models_that_take_rows_one_by_one_are_batched(plane: DataPlane, onnx: by
 @pytest.mark.parametrize("onnx", [onnx_models.centred(), onnx_models.running_total()])
 def test_models_whose_rows_meddle_are_told_apart(plane: DataPlane, onnx: bytes) -> None:
     assert not plane.load("m", 1, onnx).independent
+
+
+def test_model_of_large_pictures_runs_each_request_alone_without_a_trial() -> None:
+    def run(feed: Mapping[str, Array]) -> Sequence[Array]:
+        tried.append(feed)
+        return []
+
+    tried: list[Mapping[str, Array]] = []
+    picture = TensorSpec(name="picture", datatype="FP32", shape=(-1, 3, 2160, 3840))
+    assert not rows_are_independent([picture], run)
+    assert tried == []
 
 
 def test_strangers_rows_do_not_change_an_answer(plane: DataPlane) -> None:

@@ -11,6 +11,7 @@ from services.serving.control import proof
 from services.serving.control.proof import prove
 from services.serving.domain.formats import Format
 from tests.harness import onnx_models
+from tests.harness.native_models import stumbling_safetensors
 
 
 async def test_good_model_is_proven(tmp_path: Path) -> None:
@@ -24,6 +25,12 @@ async def test_bad_model_is_refused_with_the_runtimes_reason(tmp_path: Path) -> 
     path.write_bytes(onnx_models.flights()[:-40])
     with pytest.raises(Refused, match=r"model\.onnx is not a model that ONNX Runtime loads"):
         await prove(path, Format.ONNX)
+
+
+async def test_model_on_which_its_loader_stumbles_is_refused_for_good(tmp_path: Path) -> None:
+    path = stumbling_safetensors(tmp_path)
+    with pytest.raises(Refused, match=r"model\.safetensors cannot be loaded: TypeError"):
+        await prove(path, Format.SAFETENSORS)
 
 
 def test_helper_that_cannot_start_is_worth_another_try() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from services.serving.link.messages import (
     ArmAssignment,
     Assignment,
     BucketAssignment,
+    LogRules,
     ModelAssignment,
     ShadowAssignment,
     TrafficAssignment,
@@ -25,6 +28,7 @@ from services.serving.worker.calls import Details
 from services.serving.worker.failure import Failure
 from services.serving.worker.heads import read_head
 from services.serving.worker.loading import make_so
+from services.serving.worker.log_rules import Rules
 from services.serving.worker.routing.meters import ShadowCollector
 from services.serving.worker.routing.router import Choice, Router
 from services.serving.worker.routing.shadows import Compared, Shadows, distances, pack
@@ -67,12 +71,13 @@ def serving(tmp_path: Path) -> Serving:
 def _choose(
     serving: Serving,
     *,
+    model: str = "m",
     version: str = "",
     request_id: str = "",
     entity: object = None,
     **metadata: str,
 ) -> Choice:
-    request = oip.ModelInferRequest(model_name="m", model_version=version, id=request_id)
+    request = oip.ModelInferRequest(model_name=model, model_version=version, id=request_id)
     if isinstance(entity, int):
         request.parameters["entity_id"].int64_param = entity
     elif isinstance(entity, str):
@@ -149,6 +154,19 @@ def test_the_answer_says_who_gave_it(serving: Serving) -> None:
     }
 
 
+@pytest.mark.parametrize("name", ["departures_1", "départs", "出発"])
+def test_a_route_is_honoured_whatever_script_the_name_is_in(serving: Serving, name: str) -> None:
+    entry = serving.table.entries["m"]
+    for model in entry.arms.values():
+        model.name = name
+    serving.table = Table(entries={name: entry})
+    told = dict(_choose(serving, model=name, request_id="r1").metadata)
+    assert told["x-seldon-route"].isascii()
+    pinned = _choose(serving, model=name, x_seldon_route=told["x-seldon-route"])
+    assert pinned.model.version_text == told["x-model-version"]
+    assert pinned.propensity == 0
+
+
 def test_arms_count_answers_failures_and_slow_ones(serving: Serving) -> None:
     for key in range(100):
         choice = _choose(serving, entity=key)
@@ -208,6 +226,31 @@ def test_comparisons_that_the_control_process_has_no_room_for_are_counted() -> N
         intake.add_shadows(record)
     dropped = metrics.registry.get_sample_value("shadow_dropped_rows_total", {"model": "m"})
     assert dropped == 3 * 2
+
+
+@pytest.mark.parametrize("how", ["drop", "hash"])
+def test_outputs_that_are_redacted_from_the_log_are_not_compared_in_public(
+    serving: Serving, how: Literal["drop", "hash"]
+) -> None:
+    model = serving.table.entries["m"].arms[1]
+    compared = Compared(
+        model=model,
+        shadow=serving.table.entries["m"].arms[2],
+        table_version=7,
+        request_id="r1",
+        distances=[1.0],
+        shapes=[(1,)],
+        raws=[b"\0" * 4],
+        shadow_raws=[b"\0" * 4],
+    )
+    rules = Rules(hash_key="key")
+    packed = partial(pack, [compared], project="p", now_us=1, dropped=0, failed=0, rules=rules)
+    (whole,) = packed()
+    rules.replace({"m": LogRules(redact={model.outputs[0].name: how})})
+    (redacted,) = packed()
+    assert (len(whole.outputs), len(whole.shadow_outputs)) == (1, 1)
+    assert (len(redacted.outputs), len(redacted.shadow_outputs)) == (0, 0)
+    assert list(redacted.distances) == [1.0]
 
 
 def test_the_distance_of_a_row_is_its_largest_difference() -> None:

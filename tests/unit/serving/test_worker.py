@@ -13,6 +13,7 @@ from onnx import TensorProto, helper
 from headrace.errors import Refused
 from headrace.limits import MAX_PREDICTION_ID, MAX_REQUEST_ID
 from headrace.rpc.inference import open_inference_pb2 as oip
+from services.serving.domain.formats import Format
 from services.serving.link.messages import Assignment, ModelAssignment, VersionFiles
 from services.serving.worker.answered import Answered
 from services.serving.worker.batches import pack
@@ -25,6 +26,7 @@ from services.serving.worker.prediction_log import PredictionLog
 from services.serving.worker.table import Table, parse_version
 from tests.harness import onnx_models
 from tests.harness.data_plane import data_plane
+from tests.harness.native_models import stumbling_safetensors
 
 
 @pytest.mark.parametrize(
@@ -167,6 +169,16 @@ def test_answer_of_a_pinned_version_is_no_first_answer(tmp_path: Path) -> None:
     )
     assert answer.model_version == "1"
     assert plane.first_answers == []
+
+
+def test_model_on_which_its_loader_stumbles_leaves_the_others_alone(tmp_path: Path) -> None:
+    good = _assignment(tmp_path, champion=1, deployment=7, versions=[1]).models
+    path = stumbling_safetensors(tmp_path)
+    files = VersionFiles(version=1, path=str(path), digest="0", format=Format.SAFETENSORS)
+    bad = ModelAssignment(name="bad", champion=1, deployment=8, versions=[files])
+    made = make_so(Assignment(revision=1, models=[bad, *good]), loaded={}, table=Table())
+    assert made.failures["bad", 1].startswith("TypeError")
+    assert made.table.entries["m"].champion is not None
 
 
 def test_assignment_that_says_the_same_keeps_models_and_reign(tmp_path: Path) -> None:

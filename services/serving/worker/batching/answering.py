@@ -90,9 +90,7 @@ class Answering:
         self._note_first(jobs, answers)
         self._count(lane.model, jobs, ran, rows)
         for job, payload in zip(jobs, answers.payloads, strict=True):
-            arrival = job.arrival
-            reply = Reply(payload=payload, metadata=job.choice.metadata)
-            arrival.caller.respond(arrival.call, reply)
+            _send(job, payload)
         self._shadow(lane.model, jobs, ran, answers)
 
     def _shadow(self, model: Model, jobs: Sequence[Job], ran: Run, answers: _Answers) -> None:
@@ -183,6 +181,17 @@ def _form(lane: Lane, plan: Plan, ran: Run, *, alone: bool) -> Form:
     if not alone:
         shapes = tuple([(plan.rows, *shape[1:]) for shape in shapes])
     return lane.forms.of(plan, shapes)
+
+
+def _send(job: Job, payload: bytes) -> None:
+    """An answer that its transport does not take is an error of that call, and of no other."""
+    arrival = job.arrival
+    try:
+        reply = Reply(payload=payload, metadata=job.choice.metadata)
+        arrival.caller.respond(arrival.call, reply)
+    except Exception as error:
+        failure = Failure(Code.INTERNAL, f"{type(error).__name__}: {error}")
+        arrival.caller.fail(arrival.call, failure)
 
 
 def _gone(job: Job) -> Failure | None:

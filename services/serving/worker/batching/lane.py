@@ -103,14 +103,9 @@ class Lane:
             late = self._lateness(job)
             if late is not None:
                 raise late
+            self._thread = self._thread or self._started()
             self._queue.put(job)
-            if self._thread is None:
-                self._thread = threading.Thread(
-                    target=self._serve, name=f"lane-{self.model.name}", daemon=True
-                )
-                self._thread.start()
-            else:
-                self._wakes.notify()
+            self._wakes.notify()
 
     @property
     def _most_rows(self) -> int:
@@ -125,14 +120,32 @@ class Lane:
         start = max(now, self._free_ns) + (self.cost.estimate(before) if before else 0.0)
         return job.lateness(start_ns=start, end_ns=start + self.cost.estimate(job.plan.rows))
 
+    def _started(self) -> threading.Thread:
+        """A thread that serves. Raises Failure when the process can have no more of them."""
+        thread = threading.Thread(target=self._serve, name=f"lane-{self.model.name}", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:
+            raise Failure(Code.RESOURCE_EXHAUSTED, str(error)) from error
+        return thread
+
     def _serve(self) -> None:
-        while self._has_work():
-            self.model.bring()
-            try:
-                self._run(self, self._take())
-            finally:
-                self.model.release()
-            self._free_ns = 0.0
+        try:
+            while self._has_work():
+                self._serve_once()
+        except BaseException:
+            with self._wakes:
+                # The next job starts another thread.
+                self._thread = None
+            raise
+
+    def _serve_once(self) -> None:
+        self.model.bring()
+        try:
+            self._run(self, self._take())
+        finally:
+            self.model.release()
+        self._free_ns = 0.0
 
     def _has_work(self) -> bool:
         """Whether something waits; after a while without, the thread is to end."""

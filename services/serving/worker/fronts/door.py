@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from services.serving.worker.fronts.grpcio_front import GrpcioFront
 
 _CHUNK: Final = 64 * 1024
+_RETRY_SECONDS: Final = 0.1
 
 
 class Door:
@@ -30,6 +32,7 @@ class Door:
         self._max_bytes = max_message_bytes
         self._server: GrpcioFront | None = None
         self._opening = threading.Lock()
+        self._stopped = threading.Event()
         self._listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._listening.bind(str(self.path))
         self._listening.listen()
@@ -40,33 +43,44 @@ class Door:
 
     def stop(self, grace: float) -> None:
         """Give open streams `grace` seconds and let nobody in any more. Blocks."""
+        self._stopped.set()
         with contextlib.suppress(OSError):
             # Closing alone does not wake a thread that waits in accept.
             self._listening.shutdown(socket.SHUT_RDWR)
         self._listening.close()
-        if self._server is not None:
-            self._server.stop(grace)
+        with self._opening:
+            server = self._server
+        if server is not None:
+            server.stop(grace)
 
     def _accept(self) -> None:
-        while True:
+        """A process that has no file or thread left now may have one later."""
+        while not self._stopped.is_set():
             try:
                 outer, _ = self._listening.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._join, args=(outer,), name="streams", daemon=True).start()
+                _start(self._join, outer)
+            except (OSError, RuntimeError):
+                self._stopped.wait(_RETRY_SECONDS)
 
     def _join(self, outer: socket.socket) -> None:
-        with outer, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as inner:
-            with self._opening:
-                if self._server is None:
-                    self._server = self._opened()
+        with (
+            contextlib.suppress(OSError, RuntimeError),
+            outer,
+            socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as inner,
+        ):
+            self._open()
             inner.connect(str(self._inner))
-            back = threading.Thread(
-                target=_copy, args=(inner, outer), name="streams-back", daemon=True
-            )
-            back.start()
+            back = _start(_copy, inner, outer)
             _copy(outer, inner)
             back.join()
+
+    def _open(self) -> None:
+        """Raises OSError once nobody is to be let in any more."""
+        with self._opening:
+            if self._stopped.is_set():
+                raise ConnectionAbortedError
+            if self._server is None:
+                self._server = self._opened()
 
     def _opened(self) -> GrpcioFront:
         from services.serving.worker.fronts.grpcio_front import GrpcioFront  # noqa: PLC0415
@@ -81,6 +95,12 @@ class Door:
         )
         server.start()
         return server
+
+
+def _start(target: Callable[..., None], *ends: socket.socket) -> threading.Thread:
+    thread = threading.Thread(target=target, args=ends, name="streams", daemon=True)
+    thread.start()
+    return thread
 
 
 def _copy(source: socket.socket, target: socket.socket) -> None:

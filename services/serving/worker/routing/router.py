@@ -7,6 +7,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
+from urllib.parse import quote
 
 from headrace.ids import new_id
 from headrace.rpc.inference.open_inference_pb2 import ModelInferRequest
@@ -21,6 +22,7 @@ from services.serving.worker.table import CHAMPION, Entry, Reign, Serving
 _ENTITY: Final = "entity_id"
 _STICKY: Final = "x-sticky-key"
 _ROUTE: Final = "x-seldon-route"
+_PRINTABLE: Final = "".join(map(chr, range(0x20, 0x7F)))
 
 
 @dataclass(slots=True)
@@ -96,12 +98,12 @@ class Choice:
         if self.routes is None and not self.labelled:
             return ()
         told = [
-            ("x-request-id", self.request_id),
+            ("x-request-id", header_text(self.request_id)),
             ("x-model-version", self.model.version_text),
-            (_ROUTE, f":{self.model.name}_{self.model.version_text}:"),
+            (_ROUTE, f":{header_text(self.model.name)}_{self.model.version_text}:"),
         ]
         if self.experiment:
-            told.append(("x-experiment", f"{self.experiment}/{self.arm}"))
+            told.append(("x-experiment", header_text(f"{self.experiment}/{self.arm}")))
         return told
 
     def ended(self, total_ns: int, *, failed: bool = False) -> None:
@@ -188,11 +190,18 @@ def _pinned_arm(routes: Routes, name: str, route: str | None) -> str | None:
         return None
     for part in route.split(":"):
         model, _, version = part.rpartition("_")
-        if model == name and version.isdigit():
+        if model in (name, header_text(name)) and version.isdigit():
             for arm, number in routes.versions.items():
                 if number == int(version):
                     return arm
     return None
+
+
+def header_text(text: str) -> str:
+    """Text as metadata and headers take it: percent-encoded where it is not printable ASCII."""
+    if text.isascii() and text.isprintable():
+        return text
+    return quote(text, safe=_PRINTABLE, errors="replace")
 
 
 def _owners(assigned: TrafficAssignment) -> list[str]:

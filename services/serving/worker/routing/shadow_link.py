@@ -9,6 +9,7 @@ from typing import Final
 
 from services.serving.link.frames import Kind, frame
 from services.serving.worker.control_link import GONE, connected, pause_before_retry
+from services.serving.worker.log_rules import Rules
 from services.serving.worker.routing.shadows import Shadows, pack
 
 _LINGER_SECONDS: Final = 0.2
@@ -17,11 +18,14 @@ _LINGER_SECONDS: Final = 0.2
 class ShadowLink:
     """Drains `shadows` five times a second over a connection of its own."""
 
-    def __init__(self, *, socket: Path, worker: str, project: str, shadows: Shadows) -> None:
+    def __init__(
+        self, *, socket: Path, worker: str, project: str, shadows: Shadows, rules: Rules
+    ) -> None:
         self._socket = socket
         self._worker = worker
         self._project = project
         self._shadows = shadows
+        self._rules = rules
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -50,6 +54,7 @@ class ShadowLink:
                 now_us=time.time_ns() // 1000,
                 dropped=self._shadows.dropped,
                 failed=self._shadows.failed,
+                rules=self._rules,
             )
             for record in records:
                 writer.write(frame(Kind.SHADOW, record.SerializeToString()))

@@ -11,13 +11,14 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
 from headrace.rpc.serving.v1.prediction_log_pb2 import ShadowCompared
+from services.serving.worker.log_rules import Rules
 from services.serving.worker.model import Model
 from services.serving.worker.routing.buckets import shadows_of
 from services.serving.worker.routing.router import Choice
@@ -104,7 +105,7 @@ class Shadows:
         size = sum(array.nbytes for array in (*feed.values(), *outputs))
         with self._more:
             full = len(self._waiting) >= _MAX_WAITING
-            if full or self._waiting_bytes + size > _MAX_WAITING_BYTES:
+            if full or self._waiting_bytes + size > _MAX_WAITING_BYTES or not self._runs():
                 self.dropped += 1
                 return
             self._waiting_bytes += size
@@ -119,10 +120,16 @@ class Shadows:
                     since_ns=time.monotonic_ns(),
                 )
             )
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="shadows", daemon=True)
-                self._thread.start()
             self._more.notify()
+
+    def _runs(self) -> bool:
+        """Whether the thread is there; it is started when it is first of use, if that can be."""
+        if self._thread is None:
+            thread = threading.Thread(target=self._run, name="shadows", daemon=True)
+            with contextlib.suppress(RuntimeError):
+                thread.start()
+                self._thread = thread
+        return self._thread is not None
 
     def _run(self) -> None:
         with contextlib.suppress(OSError):
@@ -187,9 +194,19 @@ def distances(ours: Sequence[Array], others: Sequence[Array], *, rows: int) -> l
 
 
 def pack(
-    compared: Sequence[Compared], *, project: str, now_us: int, dropped: int, failed: int
+    compared: Sequence[Compared],
+    *,
+    project: str,
+    now_us: int,
+    dropped: int,
+    failed: int,
+    rules: Rules | None = None,
 ) -> list[ShadowCompared]:
-    """Records of one pair of versions, one table and one set of row shapes each."""
+    """Records of one pair of versions, one table and one set of row shapes each.
+
+    Outputs that the rules redact are left out: they never leave this process.
+    """
+    rules = rules or Rules()
     groups: dict[object, list[list[Compared]]] = {}
     for each in compared:
         shapes = tuple(shape[1:] for shape in each.shapes)
@@ -200,14 +217,27 @@ def pack(
             chunks.append([])
         chunks[-1].append(each)
     return [
-        _record(chunk, project=project, now_us=now_us, dropped=dropped, failed=failed)
+        _record(
+            chunk,
+            project=project,
+            now_us=now_us,
+            dropped=dropped,
+            failed=failed,
+            redacted=rules.of(chunk[0].model.name).redact.keys(),
+        )
         for chunks in groups.values()
         for chunk in chunks
     ]
 
 
 def _record(
-    chunk: Sequence[Compared], *, project: str, now_us: int, dropped: int, failed: int
+    chunk: Sequence[Compared],
+    *,
+    project: str,
+    now_us: int,
+    dropped: int,
+    failed: int,
+    redacted: Collection[str],
 ) -> ShadowCompared:
     first = chunk[0]
     record = ShadowCompared(
@@ -227,6 +257,8 @@ def _record(
     rows = len(record.distances)
     for column, place in enumerate(first.model.logged_outputs):
         spec = first.model.outputs[place]
+        if spec.name in redacted:
+            continue
         shape = (rows, *first.shapes[column][1:])
         record.outputs.add(
             name=spec.name,

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
 
@@ -41,8 +42,6 @@ class Child:
         self._asked = False
         self._printed = b""
         self._why: str | None = None
-        own, its = socket.socketpair()
-        self._connection = own
         plan = {
             "parent": os.getpid(),
             "path": str(path),
@@ -51,15 +50,22 @@ class Child:
             "cores": limits.cores,
             "first_core": first_core,
         }
-        self._output, printing = os.pipe()
-        os.set_blocking(self._output, False)
-        try:
+        with ExitStack() as undo:
+            self._connection, its = socket.socketpair()
+            undo.callback(self._connection.close)
             with its:
-                text = orjson.dumps(plan).decode()
-                self._process = _start(its.fileno(), text, printing=printing)
-        finally:
-            os.close(printing)
-        self._death = os.pidfd_open(self._process.pid)
+                self._output, printing = os.pipe()
+                undo.callback(os.close, self._output)
+                os.set_blocking(self._output, False)
+                try:
+                    text = orjson.dumps(plan).decode()
+                    self._process = _start(its.fileno(), text, printing=printing)
+                finally:
+                    os.close(printing)
+            undo.callback(self._process.wait)
+            undo.callback(self._process.kill)
+            self._death = os.pidfd_open(self._process.pid)
+            undo.pop_all()
 
     @property
     def pid(self) -> int:

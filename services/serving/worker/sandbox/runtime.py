@@ -127,20 +127,21 @@ class _Keeper:
 
     def _keep(self) -> None:
         pause = _FIRST_PAUSE
-        try:
-            while not self._closed.is_set():
-                began = time.monotonic()
+        while not self._closed.is_set():
+            began = time.monotonic()
+            try:
                 self._live_once()
-                if isinstance(self._first, Refused):
-                    return
-                if time.monotonic() - began > _STEADY_SECONDS:
-                    pause = _FIRST_PAUSE
-                self._closed.wait(pause)
-                pause = min(2 * pause, _LONGEST_PAUSE)
-        except Exception as error:
-            self._why = repr(error)
-        finally:
-            self._tried.set()
+            except Exception as error:
+                # A machine without files, memory or processes to spare may have some later.
+                self._why = repr(error)
+            finally:
+                self._tried.set()
+            if not isinstance(self._first, Mapping):
+                return
+            if time.monotonic() - began > _STEADY_SECONDS:
+                pause = _FIRST_PAUSE
+            self._closed.wait(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
 
     def _live_once(self) -> None:
         child = Child(self._path, self._kind, self._limits, first_core=self._first_core)
