@@ -340,9 +340,17 @@ async def ask(
 
 @asynccontextmanager
 async def serving_processes(
-    backends: Backends, database: TestDatabase, directory: Path, **settings: str
+    backends: Backends,
+    database: TestDatabase,
+    directory: Path,
+    *,
+    follows_log: bool = True,
+    **settings: str,
 ) -> AsyncIterator[Serving]:
-    """Both processes, started and ready, with a project and a bucket of their own."""
+    """Both processes, started and ready, with a project and a bucket of their own.
+
+    What they emit is in `events`, predictions too if the caller `follows_log`.
+    """
     project = bucket = f"serving-{uuid4().hex[:12]}"
     await asyncio.to_thread(provision.bucket, backends, bucket)
     await skip_history(database=database, kafka=backends.kafka, service="serving")
@@ -370,7 +378,7 @@ async def serving_processes(
             blobs=opened,
             publisher=publisher,
         )
-        async with _following(backends.kafka, serving):
+        async with _following(backends.kafka, serving, log_too=follows_log):
             try:
                 serving.control.start()
                 serving.worker.start()
@@ -422,7 +430,7 @@ def _process(arguments: list[str], env: dict[str, str], port: int, log: Path) ->
 
 
 @asynccontextmanager
-async def _following(kafka: str, serving: Serving) -> AsyncIterator[None]:
+async def _following(kafka: str, serving: Serving, *, log_too: bool) -> AsyncIterator[None]:
     async def keep(event: Event[Any]) -> None:
         if event.data.project == serving.project:
             serving.events.append(event)
@@ -441,10 +449,10 @@ async def _following(kafka: str, serving: Serving) -> AsyncIterator[None]:
     topics = [
         SERVING_DEPLOYMENTS,
         SERVING_STATE,
-        SERVING_LOG,
         SERVING_TRAFFIC,
         SERVING_TRAFFIC_STATE,
         SERVING_SHADOWS,
+        *([SERVING_LOG] if log_too else []),
     ]
     tail = Tail(
         kafka=kafka, topics=topics, on_event=keep, on_tombstone=forget, log=log, start="end"

@@ -129,7 +129,7 @@ class Bench:
     ) -> AbstractAsyncContextManager[Serving]:
         database = await create_database(backends)
         place = Path(tempfile.mkdtemp(dir=self.directory))
-        return serving_processes(backends, database, place, **settings)
+        return serving_processes(backends, database, place, follows_log=False, **settings)
 
     async def _swap(self, serving: Serving) -> None:
         """Another version every two seconds under the same rate."""
@@ -189,7 +189,9 @@ class Bench:
             rows += self._beside(f"{model} saturated", "req/s", model, _per_second, goal)
         goal = Goal(better="less", must=80, aim=40)
         rows += self._beside("server CPU a request, lr", "us", "lr", _cpu, goal)
-        rows += self._beside("server CPU a request, forest", "us", "forest", _cpu, None)
+        rows += self._beside(
+            "server CPU a request, forest", "us", "forest", _cpu, Goal(better="less")
+        )
         for percentile, must, aim in ((50, 0.4, 0.25), (99, 2.0, 1.0)):
             if "ours" in self.paced:
                 rows.append(
