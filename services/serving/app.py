@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable
 from importlib.util import find_spec
+from typing import Final
 
 from headrace.events import (
     LabelObserved,
@@ -29,6 +31,8 @@ from services.serving.control.traffic.drives import drives
 from services.serving.domain.trust import SignaturePolicy
 from services.serving.handlers import Handlers
 from services.serving.settings import Settings
+
+_NICENESS: Final = 5
 
 
 def build(settings: Settings) -> Service[Settings]:
@@ -130,6 +134,8 @@ def _subscription(parts: Parts, resources: Resources[Settings]) -> Subscription:
 
 async def _run(parts: Parts, resources: Resources[Settings]) -> None:
     """Workers are let in only once every champion is known, so that none goes back in time."""
+    # It may share its cores with workers, and answers come first.
+    os.setpriority(os.PRIO_PROCESS, 0, _NICENESS)
     await asyncio.to_thread(parts.cache.clear_incoming)
     await parts.log_rules.load()
     await parts.reconciler.persist(parts.explicit.restore)

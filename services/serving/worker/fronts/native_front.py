@@ -18,6 +18,7 @@ from pygrpc_native import EVENT_CALL, NativeGrpcFront
 
 from services.serving.worker.calls import NOTHING_BESIDE, Accept, Arrival, Call, Details, Reply
 from services.serving.worker.failure import Code, Failure
+from services.serving.worker.fronts.urgency import urgent
 
 if TYPE_CHECKING:
     from pygrpc_native._native import CallDetails, DetailedEvent
@@ -44,14 +45,15 @@ class NativeFront:
         self._calls = list(methods.values())
         self._accepting = [accepting.get(path) for path in methods]
         self._max_bytes = max_message_bytes
-        self._front = NativeGrpcFront(
-            address,
-            [(path, False) for path in methods],
-            io_threads=1,
-            call_details=True,
-            reuse_port=shared_port,
-            keepalive_time_ms=_PING_MS,
-        )
+        with urgent():
+            self._front = NativeGrpcFront(
+                address,
+                [(path, False) for path in methods],
+                io_threads=1,
+                call_details=True,
+                reuse_port=shared_port,
+                keepalive_time_ms=_PING_MS,
+            )
         self._draining = threading.Thread(target=self._drain, name="native", daemon=True)
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="native")
         self._stopping = False
@@ -71,8 +73,9 @@ class NativeFront:
         return len(self._open)
 
     def start(self) -> None:
-        self._front.start()
-        self._draining.start()
+        with urgent():
+            self._front.start()
+            self._draining.start()
 
     def stop(self, grace: float) -> None:
         self._stopping = True
