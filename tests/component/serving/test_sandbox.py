@@ -256,7 +256,8 @@ def test_a_process_that_cannot_be_started_now_is_started_later(tmp_path: Path) -
             kill(runtime)
             eventually(lambda: "Too many open files" in why_not(runtime), "it cannot be started")
         eventually(lambda: answers(runtime), "it answers again")
-        assert open_files() == before
+        # Other tests' files may be closed meanwhile; what leaks only adds.
+        assert open_files() <= before
 
 
 def test_a_call_may_take_more_time_than_the_process_may_unasked(tmp_path: Path) -> None:

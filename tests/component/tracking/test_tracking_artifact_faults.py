@@ -34,6 +34,7 @@ def without_s3(idle_tracking: TrackingProcess) -> Iterator[httpx.Client]:
         yield http
 
 
+@pytest.mark.slow
 def test_s3_away_asks_clients_to_try_again(without_s3: httpx.Client) -> None:
     for method, target, body in CALLS:
         answer = without_s3.request(method, f"{PROXY}{target}", json=body)
