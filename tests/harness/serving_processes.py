@@ -40,6 +40,7 @@ from headrace.events.topics import (
     SERVING_STATE,
     SERVING_TRAFFIC,
     SERVING_TRAFFIC_STATE,
+    Topic,
 )
 from headrace.runtime.blobs import Blobs
 from headrace.runtime.bus import Event, Publisher, Tail, Tombstone
@@ -49,6 +50,14 @@ from tests.harness.bus import skip_history, until
 CHECKOUT = Path(__file__).parents[2]
 DataT = TypeVar("DataT", bound=Data)
 _PATIENCE = 60.0
+QUIET_TOPICS = (
+    SERVING_DEPLOYMENTS,
+    SERVING_STATE,
+    SERVING_TRAFFIC,
+    SERVING_TRAFFIC_STATE,
+    SERVING_SHADOWS,
+)
+"""Of what serving emits, all but the predictions."""
 
 
 class Process:
@@ -343,13 +352,13 @@ async def serving_processes(
     backends: Backends,
     database: TestDatabase,
     directory: Path,
-    *,
-    follows_log: bool = True,
+    heard: Sequence[Topic] = (*QUIET_TOPICS, SERVING_LOG),
+    /,
     **settings: str,
 ) -> AsyncIterator[Serving]:
     """Both processes, started and ready, with a project and a bucket of their own.
 
-    What they emit is in `events`, predictions too if the caller `follows_log`.
+    What they emit on the topics that are `heard` is in `events`.
     """
     project = bucket = f"serving-{uuid4().hex[:12]}"
     await asyncio.to_thread(provision.bucket, backends, bucket)
@@ -378,7 +387,7 @@ async def serving_processes(
             blobs=opened,
             publisher=publisher,
         )
-        async with _following(backends.kafka, serving, log_too=follows_log):
+        async with _following(backends.kafka, serving, heard):
             try:
                 serving.control.start()
                 serving.worker.start()
@@ -430,7 +439,7 @@ def _process(arguments: list[str], env: dict[str, str], port: int, log: Path) ->
 
 
 @asynccontextmanager
-async def _following(kafka: str, serving: Serving, *, log_too: bool) -> AsyncIterator[None]:
+async def _following(kafka: str, serving: Serving, topics: Sequence[Topic]) -> AsyncIterator[None]:
     async def keep(event: Event[Any]) -> None:
         if event.data.project == serving.project:
             serving.events.append(event)
@@ -446,14 +455,6 @@ async def _following(kafka: str, serving: Serving, *, log_too: bool) -> AsyncIte
             serving.stateless.add(model)
 
     log = configure_logs(service="test", level="warning")
-    topics = [
-        SERVING_DEPLOYMENTS,
-        SERVING_STATE,
-        SERVING_TRAFFIC,
-        SERVING_TRAFFIC_STATE,
-        SERVING_SHADOWS,
-        *([SERVING_LOG] if log_too else []),
-    ]
     tail = Tail(
         kafka=kafka, topics=topics, on_event=keep, on_tombstone=forget, log=log, start="end"
     )

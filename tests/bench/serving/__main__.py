@@ -38,7 +38,7 @@ from tests.bench.serving.saturated import Saturated, cpu_seconds, saturate
 from tests.bench.tracking.figures import Goal
 from tests.bench.tracking.meter import resident
 from tests.harness.bus import until
-from tests.harness.serving_processes import Serving, serving_processes
+from tests.harness.serving_processes import QUIET_TOPICS, Serving, serving_processes
 
 PHASES: Final = ("saturated", "open_loop", "swap", "log", "memory", "restart")
 _RATE: Final = 2000.0
@@ -129,7 +129,7 @@ class Bench:
     ) -> AbstractAsyncContextManager[Serving]:
         database = await create_database(backends)
         place = Path(tempfile.mkdtemp(dir=self.directory))
-        return serving_processes(backends, database, place, follows_log=False, **settings)
+        return serving_processes(backends, database, place, QUIET_TOPICS, **settings)
 
     async def _swap(self, serving: Serving) -> None:
         """Another version every two seconds under the same rate."""
