@@ -37,5 +37,10 @@ SIDES = (
         port_variable="EXPORT_HTTP_PORT",
         only_with=("EXPORT_HTTP_URL", "EXPORT_FILES"),
     ),
-    Side(argument="learner", offset=20, port_variable="LEARNER_HTTP_PORT"),
+    Side(
+        argument="learner",
+        offset=20,
+        port_variable="LEARNER_HTTP_PORT",
+        only_with=("LEARNER_REGISTRY_URL",),
+    ),
 )
