@@ -51,7 +51,7 @@ class Intake:
                 await learning.add_predictions(
                     tx.connection, wanted, kept, project=self._project, now=now
                 )
-        self._noted()
+                self._noted()
 
     async def on_labels(self, events: Sequence[Event[LabelObserved]], tx: Tx) -> None:
         """Put labels in their turn."""
@@ -80,7 +80,7 @@ class Intake:
                 project=self._project,
                 now=self._clock.now(),
             )
-        self._noted()
+            self._noted()
 
     async def _keep_features(
         self, tx: Tx, wanted: Wanted, events: Sequence[Event[LabelObserved]]
